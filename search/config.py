@@ -1,0 +1,102 @@
+"""Named networks and training recipes; every choice of a run is a field of one of these."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from service.network import NetworkConfig, PlainConfig, ResidualConfig
+from service.preprocess import IMAGE_SIZE
+
+NETWORKS: Final[dict[str, NetworkConfig]] = {
+    # The kernel list is inferred: it gives the printed 5,173,959 parameters, as 13 others do.
+    "paper": PlainConfig(channels=(256, 512, 384, 192, 384)),
+    "compact": ResidualConfig(
+        stem_channels=32,
+        channels=(40, 80, 144),
+        depths=(1, 2, 2),
+        drop_path=0.05,
+        head_dropout=0.2,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained; recorded in the model card.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images a step; the last, smaller batch of an epoch is left out.
+        optimizer: `adam` and `adamw` (Kingma & Ba, 2015; Loshchilov & Hutter, 2019), or
+            `muon` (Jordan, 2024) for the weight matrices with AdamW for the rest.
+        learning_rate: peak rate; with `muon` the matrices' rate, vectors get a tenth.
+        weight_decay: decoupled, on weight matrices only.
+        schedule: constant, or cosine to zero after the warm-up.
+        warmup_epochs: epochs of linear rise from zero.
+        label_smoothing: share of the target spread over all classes.
+        ema_decay: decay a step of the averaged weights that are evaluated; 0 turns it off.
+        mirror: mirror half of the images.
+        rotation: largest turn, degrees either way.
+        zoom: largest relative change of size either way.
+        shift: largest shift of each axis, share of the side, either way.
+        erase: probability that a rectangle is blanked (Zhong et al., 2020).
+        sizes: (share of the epochs, side in pixels): images are sampled at this side until
+            that share has passed; smaller early images save time (progressive resizing).
+        drop_duplicates: train once on images that stand in the split several times.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+    mirror: bool = False
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
+    erase: float = 0.0
+    sizes: tuple[tuple[float, int], ...] = ((1.0, IMAGE_SIZE),)
+    drop_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError("epochs must be at least 1 and batch_size at least 2")
+        if self.sizes[-1][0] != 1.0 or list(self.sizes) != sorted(self.sizes):
+            raise ValueError("sizes must have rising shares that end at 1.0")
+
+    def size_at(self, epoch: int) -> int:
+        """Side in pixels of the images of an epoch, counted from 0."""
+        share = epoch / self.epochs
+        return next(size for until, size in self.sizes if share < until)
+
+
+RECIPES: Final[dict[str, Recipe]] = {
+    "paper": Recipe(
+        epochs=750,
+        optimizer="adam",
+        mirror=True,
+        rotation=10,
+        zoom=0.1,
+        shift=0.1,
+    ),
+    "modern": Recipe(
+        epochs=44,
+        optimizer="muon",
+        learning_rate=0.03,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=2,
+        label_smoothing=0.1,
+        ema_decay=0.998,
+        mirror=True,
+        rotation=15,
+        zoom=0.15,
+        shift=0.1,
+        erase=0.25,
+        sizes=((0.45, 32), (0.75, 40), (1.0, 48)),
+        drop_duplicates=True,
+    ),
+}

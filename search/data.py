@@ -1,0 +1,151 @@
+"""FER2013 from any of its three published forms, as the same uint8 arrays."""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from service.labels import LABELS
+from service.preprocess import IMAGE_SIZE
+
+USAGES: Final = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+"""The splits and the names that the csv forms give them."""
+
+IMAGE_SUFFIXES: Final = {".jpg", ".jpeg", ".png"}
+
+
+class DataError(ValueError):
+    """The data set is missing, incomplete or malformed; the message names the place."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces in canonical order, so that every published form gives equal arrays.
+
+    Attributes:
+        images: uint8, shape (N, 48, 48), grey levels 0 to 255.
+        labels: int64, shape (N,), indices into `service.labels.LABELS`.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def keys(self) -> list[bytes]:
+        """The pixels of each image as bytes, to compare images exactly."""
+        return [image.tobytes() for image in self.images]
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over labels and pixels."""
+        return hashlib.sha256(self.labels.tobytes() + self.images.tobytes()).hexdigest()
+
+    def select(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Faces":
+        """The named rows only."""
+        return Faces(self.images[rows], self.labels[rows])
+
+
+def load_split(path: Path, split: str) -> Faces:
+    """Read one split of FER2013.
+
+    Args:
+        path: Kaggle's `fer2013.csv`, `icml_face_data.csv`, or a folder that holds
+            `<split>/<label>/<image>`.
+        split: `train`, `validation` or `test`.
+
+    Returns:
+        The faces ordered by label, then pixels.
+
+    Raises:
+        DataError: nothing there, a malformed row or an unreadable image (named), or no face.
+    """
+    if split not in USAGES:
+        raise DataError(f"unknown split {split!r}, expected one of {', '.join(USAGES)}")
+    if path.is_dir():
+        rows = list(_read_folder(path / split))
+    elif path.is_file():
+        rows = list(_read_csv(path, USAGES[split]))
+    else:
+        raise DataError(f"{path}: no such file or folder")
+    if not rows:
+        raise DataError(f"{path}: no image of the {split} split")
+    rows.sort(key=lambda row: (row[0], row[1]))
+    pixels = np.frombuffer(b"".join(image for _, image in rows), np.uint8)
+    labels = np.array([label for label, _ in rows], np.int64)
+    return Faces(pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels)
+
+
+def drop_duplicates(faces: Faces) -> Faces:
+    """Keep one of each group of identical images and none of a single colour.
+
+    Where copies carry different labels the most frequent one stays, the first on a tie.
+    """
+    votes: dict[bytes, list[int]] = {}
+    for row, key in enumerate(faces.keys()):
+        votes.setdefault(key, []).append(row)
+    kept = []
+    for rows in votes.values():
+        counts = np.bincount(faces.labels[rows])
+        winner = next(row for row in rows if faces.labels[row] == counts.argmax())
+        if np.ptp(faces.images[winner]):
+            kept.append(winner)
+    return faces.select(np.sort(np.array(kept, np.intp)))
+
+
+def _read_csv(path: Path, usage: str) -> Iterator[tuple[int, bytes]]:
+    with path.open(newline="") as file:
+        reader = csv.reader(file)
+        # icml_face_data.csv has a blank before its column names.
+        columns = [name.strip().lower() for name in next(reader, [])]
+        missing = {"emotion", "pixels", "usage"} - set(columns)
+        if missing:
+            raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
+        emotion, pixels, use = (columns.index(name) for name in ("emotion", "pixels", "usage"))
+        for number, row in enumerate(reader, start=2):
+            try:
+                if row[use].strip() == usage:
+                    yield _parse_label(row[emotion]), _parse_pixels(row[pixels])
+            except (ValueError, IndexError) as error:
+                raise DataError(f"{path}, line {number}: {error}") from None
+
+
+def _parse_label(text: str) -> int:
+    if text.strip() not in map(str, range(len(LABELS))):
+        raise ValueError(f"unknown label {text!r}, expected 0 to {len(LABELS) - 1}")
+    return int(text)
+
+
+def _parse_pixels(text: str) -> bytes:
+    values = [int(value) for value in text.split()]
+    if len(values) != IMAGE_SIZE**2:
+        raise ValueError(f"{len(values)} pixels, expected {IMAGE_SIZE**2}")
+    return bytes(values)
+
+
+def _read_folder(folder: Path) -> Iterator[tuple[int, bytes]]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    for index, label in enumerate(LABELS):
+        if not (folder / label).is_dir():
+            raise DataError(f"{folder / label}: no such folder")
+        for file in sorted((folder / label).iterdir()):
+            if file.suffix.lower() in IMAGE_SUFFIXES:
+                yield index, _read_image(file)
+
+
+def _read_image(file: Path) -> bytes:
+    try:
+        with Image.open(file) as image:
+            grey = image.convert("L")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: not a readable image ({error})") from None
+    if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
+        raise DataError(f"{file}: {grey.width}x{grey.height}, expected {IMAGE_SIZE}x{IMAGE_SIZE}")
+    return grey.tobytes()

@@ -1,0 +1,17 @@
+"""Where to compute and in which precision."""
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device; `auto` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def pick_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it faster (CUDA, CPUs with AMX), else float32."""
+    if device.type == "cuda" or torch.cpu.get_capabilities().get("amx_tile", False):
+        return torch.bfloat16
+    return torch.float32

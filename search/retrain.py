@@ -1,0 +1,131 @@
+"""The long training of one network: checkpoint, curves, artifact."""
+
+import csv
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.config import Recipe
+from search.data import Faces, drop_duplicates, load_split
+from search.train import Plan, Run, fit
+from service.artifact import save_artifact
+from service.network import NetworkConfig, count_flops, count_parameters
+
+LICENCE = "Apache-2.0 for the code; weights trained on FER2013, for research use only"
+DATA_TERMS = (
+    "FER2013 (Goodfellow et al., Challenges in representation learning, 2013); research use only"
+)
+
+
+def retrain(
+    data: Path,
+    network: NetworkConfig,
+    recipe: Recipe,
+    out: Path,
+    *,
+    name: str,
+    seed: int,
+    device: torch.device,
+) -> Path:
+    """Train one network and write `out/artifact`; the same call again resumes.
+
+    Args:
+        data: FER2013 in any form `search.data.load_split` reads.
+        network: what to build.
+        recipe: how to train it.
+        out: folder for `checkpoint.pt`, `history.csv` and `artifact/`.
+        name: the model's name in its card.
+        seed: fixes weights, order and augmentation.
+        device: CPU or CUDA.
+
+    Returns:
+        The artifact's folder.
+    """
+    train = load_split(data, "train")
+    validation = load_split(data, "validation")
+    if recipe.drop_duplicates:
+        train = drop_duplicates(train)
+    plan = Plan(network, recipe, seed, train.digest())
+    progress = Progress(recipe.epochs)
+    run = fit(
+        plan, train, validation, device, checkpoint=out / "checkpoint.pt", report=progress.show
+    )
+    write_history(out / "history.csv", run)
+    facts = describe(plan, run, validation, name)
+    save_artifact(out / "artifact", run.average, network, facts)
+    return out / "artifact"
+
+
+class Progress:
+    """Prints one line an epoch, with the time left at the pace of this call."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.started = time.monotonic()
+        self.first: float | None = None
+
+    def show(self, figures: dict[str, float]) -> None:
+        """Print an epoch's figures."""
+        epoch = figures["epoch"]
+        self.first = epoch - 1 if self.first is None else self.first
+        pace = (time.monotonic() - self.started) / (epoch - self.first)
+        left = time.strftime("%H:%M:%S", time.gmtime(pace * (self.epochs - epoch)))
+        print(
+            f"epoch {epoch:.0f}/{self.epochs}  loss {figures['loss']:.4f}  "
+            f"accuracy {figures['accuracy']:.2%}  "
+            f"validation {figures['validation_accuracy']:.2%} "
+            f"(loss {figures['validation_loss']:.4f})  "
+            f"{figures['images_per_second']:.0f} images/s  {left} left",
+            flush=True,
+        )
+
+
+def write_history(path: Path, run: Run) -> None:
+    """The epochs' figures as csv."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(run.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(run.history)
+
+
+def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, Any]:
+    """The card's facts about a finished run."""
+    last = run.history[-1]
+    return {
+        "name": name,
+        "parameters": count_parameters(run.average),
+        "flops_per_image": count_flops(plan.network),
+        "recipe": asdict(plan.recipe),
+        "seed": plan.seed,
+        "data": {
+            "name": "FER2013",
+            "train_sha256": plan.train_digest,
+            "validation_sha256": validation.digest(),
+            "terms": DATA_TERMS,
+        },
+        "commit": current_commit(),
+        "licence": LICENCE,
+        "metrics": {
+            "validation": {
+                "accuracy": last["validation_accuracy"],
+                "loss": last["validation_loss"],
+                "images": len(validation),
+            }
+        },
+        "temperature": 1.0,
+    }
+
+
+def current_commit() -> str:
+    """The checked-out commit with `-dirty` where files differ, or `unknown` outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,127 @@
+"""A model on disk: `weights.safetensors` and its `card.json`, checked when loaded."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from service.labels import LABELS
+from service.network import NetworkConfig, build_network, config_from_dict, config_to_dict
+from service.preprocess import IMAGE_SIZE
+
+WEIGHTS_FILE: Final = "weights.safetensors"
+CARD_FILE: Final = "card.json"
+SCHEMA_VERSION: Final = 1
+
+
+class ArtifactError(RuntimeError):
+    """The artifact is missing, torn or altered; the message names the file and the fault."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A loaded model.
+
+    Attributes:
+        network: in evaluation mode, on the CPU, float32.
+        card: the contents of `card.json`.
+    """
+
+    network: nn.Module
+    card: dict[str, Any]
+
+
+def save_artifact(
+    folder: Path, network: nn.Module, config: NetworkConfig, facts: dict[str, Any]
+) -> None:
+    """Write weights and card.
+
+    Args:
+        folder: made if missing; an artifact in it is replaced.
+        network: built from `config`.
+        config: the network's configuration.
+        facts: what else the card says: recipe, seed, data, metrics, licence.
+    """
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    weights = save(state)
+    card = {
+        "schema_version": SCHEMA_VERSION,
+        "network": config_to_dict(config),
+        "labels": list(LABELS),
+        "input": {"height": IMAGE_SIZE, "width": IMAGE_SIZE, "channels": 1, "dtype": "uint8"},
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        **facts,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / WEIGHTS_FILE, weights)
+    _write_whole(folder / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read and check an artifact.
+
+    Raises:
+        ArtifactError: a file is missing or unreadable; the digest, schema, labels, input
+            size or a weight's shape is not what the card or this code says.
+    """
+    card_path, weights_path = folder / CARD_FILE, folder / WEIGHTS_FILE
+    card = _read_card(card_path)
+    weights = _read(weights_path)
+    if hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
+        raise ArtifactError(f"{weights_path}: SHA-256 differs from the card's, altered or torn")
+    try:
+        network = build_network(config_from_dict(card["network"]))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{card_path}: {error}") from None
+    try:
+        missing, unexpected = network.load_state_dict(load(weights), strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        raise ArtifactError(f"{weights_path}: {error}") from None
+    # Step counters of batch norm are not weights and are not stored.
+    lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if lacking or unexpected:
+        raise ArtifactError(f"{weights_path}: lacks {lacking}, has unknown {unexpected}")
+    return Artifact(network.eval().requires_grad_(False), card)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(_read(path))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON ({error})") from None
+    expected = {
+        "schema_version": SCHEMA_VERSION,
+        "labels": list(LABELS),
+        "input": {"height": IMAGE_SIZE, "width": IMAGE_SIZE, "channels": 1, "dtype": "uint8"},
+    }
+    if not isinstance(card, dict):
+        raise ArtifactError(f"{path}: not a JSON object")
+    for key in (*expected, "network", "weights_sha256"):
+        if key not in card:
+            raise ArtifactError(f"{path}: no {key}")
+    for key, value in expected.items():
+        if card[key] != value:
+            raise ArtifactError(f"{path}: {key} is {card[key]!r}, this code needs {value!r}")
+    return card
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    fresh = path.with_name(path.name + ".tmp")
+    fresh.write_bytes(content)
+    fresh.replace(path)
