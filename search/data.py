@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from search.errors import DataError
 from service.labels import LABELS
 from service.preprocess import IMAGE_SIZE
 
@@ -18,10 +19,6 @@ USAGES: Final = {"train": "Training", "validation": "PublicTest", "test": "Priva
 """The splits and the names that the csv forms give them."""
 
 IMAGE_SUFFIXES: Final = {".jpg", ".jpeg", ".png"}
-
-
-class DataError(ValueError):
-    """The data set is missing, incomplete or malformed; the message names the place."""
 
 
 @dataclass(frozen=True)

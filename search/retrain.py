@@ -1,7 +1,6 @@
 """The long training of one network: checkpoint, curves, artifact."""
 
 import csv
-import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -107,7 +106,7 @@ def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, An
             "validation_sha256": validation.digest(),
             "terms": DATA_TERMS,
         },
-        "commit": current_commit(),
+        "commit": run.commit,
         "licence": LICENCE,
         "metrics": {
             "validation": {
@@ -118,14 +117,3 @@ def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, An
         },
         "temperature": 1.0,
     }
-
-
-def current_commit() -> str:
-    """The checked-out commit with `-dirty` where files differ, or `unknown` outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()

@@ -2,6 +2,7 @@
 
 import math
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,13 +18,10 @@ from search.augment import augment
 from search.config import Recipe
 from search.data import Faces
 from search.device import pick_precision
+from search.errors import TrainingError
 from search.optimizer import make_optimizers, rate_factor
 from service.network import NetworkConfig, build_network, config_to_dict
 from service.preprocess import standardize
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on, or a checkpoint does not belong to this run."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,20 @@ class Plan:
 
 @dataclass
 class Run:
-    """A training run's state between two epochs."""
+    """A training run's state between two epochs.
+
+    Attributes:
+        network: being trained.
+        average: moving average of its weights; measured, and kept in the end.
+        optimizers: one or two, by the recipe.
+        commit: the code that the run was started with.
+        history: the figures of each finished epoch.
+    """
 
     network: nn.Module
     average: nn.Module
     optimizers: list[torch.optim.Optimizer]
+    commit: str
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -65,6 +72,7 @@ class Run:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "commit": self.commit,
             "history": self.history,
         }
 
@@ -74,7 +82,7 @@ class Run:
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.history = state["history"]
+        self.commit, self.history = state["commit"], state["history"]
 
 
 def fit(
@@ -129,7 +137,18 @@ def start(plan: Plan, device: torch.device) -> Run:
     network = build_network(plan.network).to(**layout)
     average = build_network(plan.network).to(**layout)
     average.load_state_dict(network.state_dict())
-    return Run(network, average, make_optimizers(network, plan.recipe))
+    return Run(network, average, make_optimizers(network, plan.recipe), current_commit())
+
+
+def current_commit() -> str:
+    """The checked-out commit with `-dirty` where files differ, or `unknown` outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def on_device(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -142,39 +161,45 @@ def train_epoch(run: Run, plan: Plan, images: Tensor, labels: Tensor) -> dict[st
     """One pass over the data in an order fixed by seed and epoch; returns its figures."""
     recipe, device = plan.recipe, images.device
     # Seeding each epoch afresh makes a resumed run equal to one that never stopped.
-    torch.manual_seed(plan.seed * 100_003 + run.epoch)
-    generator = torch.Generator(device).manual_seed(plan.seed * 100_003 + run.epoch)
+    seed = plan.seed * 100_003 + run.epoch
+    torch.manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator, device=device)
     steps = len(labels) // recipe.batch_size
-    total_loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    base_rates = [_peak_rate(optimizer) for optimizer in run.optimizers]
-    size, precision = recipe.size_at(run.epoch), pick_precision(device)
+    totals = torch.zeros(2, device=device)
+    size = recipe.size_at(run.epoch)
     run.network.train()
     for step in tqdm(range(steps), f"epoch {run.epoch + 1}", leave=False, disable=None):
         rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        factor = rate_factor(recipe, run.epoch + (step + 1) / steps)
-        for optimizer, rate in zip(run.optimizers, base_rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
+        set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
         batch = augment(standardize(images[rows]), recipe, size, generator)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = run.network(batch)
-        loss = functional.cross_entropy(
-            logits.float(), labels[rows], label_smoothing=recipe.label_smoothing
-        )
-        loss.backward()
-        for optimizer in run.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        totals += train_step(run, recipe, batch, labels[rows])
         update_average(run, recipe.ema_decay, run.epoch * steps + step)
-        total_loss += loss.detach()
-        correct += (logits.argmax(1) == labels[rows]).sum()
-    mean_loss = total_loss.item() / steps
-    if not math.isfinite(mean_loss):
+    loss, accuracy = (totals / steps).tolist()
+    if not math.isfinite(loss):
         raise TrainingError(f"the loss of epoch {run.epoch + 1} is not finite")
-    accuracy = correct.item() / (steps * recipe.batch_size)
-    return {"epoch": run.epoch + 1, "loss": mean_loss, "accuracy": accuracy}
+    return {"epoch": run.epoch + 1, "loss": loss, "accuracy": accuracy}
+
+
+def train_step(run: Run, recipe: Recipe, batch: Tensor, labels: Tensor) -> Tensor:
+    """One update; returns loss and accuracy of the batch, shape (2,), on the device."""
+    precision = pick_precision(batch.device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+        logits = run.network(batch)
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+    loss.backward()
+    for optimizer in run.optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return torch.stack((loss.detach(), (logits.argmax(1) == labels).float().mean()))
+
+
+def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    """Set every group's learning rate to a share of its optimiser's peak rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * factor
 
 
 @torch.no_grad()
@@ -238,8 +263,3 @@ def read_checkpoint(path: Path, plan: Plan) -> dict[str, Any]:
         )
     assert isinstance(state, dict)
     return state
-
-
-def _peak_rate(optimizer: torch.optim.Optimizer) -> float:
-    rate: float = optimizer.defaults["lr"]
-    return rate

@@ -1,0 +1,70 @@
+"""An artifact made ready to answer: batch norm folded, channels last, warmed up."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from service.artifact import Artifact
+from service.preprocess import IMAGE_SIZE, standardize
+
+
+class Predictor:
+    """The network on its device.
+
+    Args:
+        artifact: what `load_artifact` returned; its network is changed in place.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+        max_batch_size: most images in one forward pass.
+    """
+
+    def __init__(self, artifact: Artifact, device: str, max_batch_size: int) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.max_batch_size = max_batch_size
+        self.temperature = float(artifact.card.get("temperature", 1.0))
+        self.network = fold_norms(artifact.network).to(
+            self.device, memory_format=torch.channels_last
+        )
+
+    def warm_up(self) -> None:
+        """Run the batch sizes whose first pass is slow."""
+        for count in (1, self.max_batch_size):
+            self.predict(np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
+
+    @torch.inference_mode()
+    def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities.
+
+        Args:
+            faces: uint8, shape (N, 48, 48).
+
+        Returns:
+            float32, shape (N, 7); each row sums to 1.
+        """
+        images = torch.from_numpy(faces)[:, None].to(self.device)
+        parts = [self._forward(part) for part in images.split(self.max_batch_size)]
+        return torch.cat(parts).cpu().numpy()
+
+    def _forward(self, images: Tensor) -> Tensor:
+        batch = standardize(images).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.network(batch)
+        return torch.softmax(logits.float() / self.temperature, dim=1)
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """Fold each batch norm that directly follows a convolution into it, in place.
+
+    Convolution and norm must be neighbours in an `nn.Sequential`.
+    """
+    for module in network.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        for index in range(len(module) - 1):
+            conv, norm = module[index], module[index + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module[index] = fuse_conv_bn_eval(conv, norm)
+                module[index + 1] = nn.Identity()
+    return network

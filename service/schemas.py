@@ -1,0 +1,56 @@
+"""What the service answers, as documented in its OpenAPI description."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.labels import LABELS
+
+
+class Scores(BaseModel):
+    """Probability of each expression; they sum to 1."""
+
+    angry: float
+    disgust: float
+    fear: float
+    happy: float
+    sad: float
+    surprise: float
+    neutral: float
+
+
+class Prediction(BaseModel):
+    """The expression that a face shows, as the network sees it."""
+
+    label: str = Field(json_schema_extra={"enum": list(LABELS)})
+    confidence: float = Field(description="probability of the label", ge=0, le=1)
+    scores: Scores
+    model: str = Field(description="name:version of the model that answered")
+
+
+class Error(BaseModel):
+    """Why there is no answer."""
+
+    code: str = Field(description="constant for programs")
+    message: str = Field(description="sentence for people")
+
+
+class Failure(BaseModel):
+    """A refused request or item."""
+
+    error: Error
+
+
+class BatchAnswer(BaseModel):
+    """One result or one error for each image, in the order sent."""
+
+    results: list[Prediction | Failure]
+
+
+class Info(BaseModel):
+    """The model that answers."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    card: dict[str, Any] = Field(description="the model card")
