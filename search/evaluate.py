@@ -34,7 +34,8 @@ class Evaluation:
     @property
     def predicted(self) -> NDArray[np.intp]:
         """Index of the likeliest label, shape (N,)."""
-        return self.probabilities.argmax(1)
+        labels: NDArray[np.intp] = self.probabilities.argmax(1)
+        return labels
 
     def accuracy(self, rows: NDArray[np.bool_] | None = None) -> float:
         """Share of right labels, 0 to 1, over the rows or all."""
@@ -56,7 +57,8 @@ class Evaluation:
         """F1 of each class, shape (7,); 0 for a class neither present nor predicted."""
         counts = self.confusion()
         total = counts.sum(0) + counts.sum(1)
-        return 2 * counts.diagonal() / np.maximum(total, 1)
+        scores: NDArray[np.float64] = 2 * counts.diagonal() / np.maximum(total, 1)
+        return scores
 
 
 def evaluate(artifact: Path, data: Path, split: str, device: torch.device) -> Evaluation:
@@ -68,7 +70,7 @@ def evaluate(artifact: Path, data: Path, split: str, device: torch.device) -> Ev
     """
     loaded = load_artifact(artifact)
     faces = load_split(data, split)
-    network = loaded.network.to(device, memory_format=torch.channels_last)
+    network = loaded.network.to(device).to(memory_format=torch.channels_last)
     images, _ = on_device(faces, device)
     logits = predict_logits(network, images) / loaded.card["temperature"]
     probabilities = functional.softmax(logits, 1).cpu().numpy()
@@ -78,10 +80,10 @@ def evaluate(artifact: Path, data: Path, split: str, device: torch.device) -> Ev
 def find_unseen(faces: Faces, data: Path) -> NDArray[np.bool_]:
     """Which faces do not stand in the train split to the byte; all, where that is absent."""
     try:
-        seen = set(load_split(data, "train").keys())
+        seen = set(load_split(data, "train").pixels())
     except DataError:
         seen = set()
-    return np.array([key not in seen for key in faces.keys()])
+    return np.array([pixels not in seen for pixels in faces.pixels()])
 
 
 def format_evaluation(result: Evaluation) -> str:
@@ -106,7 +108,7 @@ def write_predictions(path: Path, result: Evaluation) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["pixels_sha256", "label", "predicted", *LABELS])
-        rows = zip(result.faces.keys(), result.faces.labels, result.probabilities, strict=True)
+        rows = zip(result.faces.pixels(), result.faces.labels, result.probabilities, strict=True)
         for pixels, label, probabilities in rows:
             name = hashlib.sha256(pixels).hexdigest()
             scores = [f"{p:.6f}" for p in probabilities]

@@ -31,14 +31,14 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    self._update(parameter, parameter.grad, group)
 
-    def _update(self, parameter: Tensor, group: dict[str, float]) -> None:
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, float]) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-        direction = torch.lerp(parameter.grad, average, group["momentum"])
+        average = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+        direction = torch.lerp(gradient, average, group["momentum"])
         matrix = orthogonalize(direction.flatten(1))
         scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -49,7 +49,7 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     """Nearly the closest semi-orthogonal matrix to one of shape (rows, columns)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix
+    x: Tensor = matrix.mT if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT

@@ -133,9 +133,10 @@ def fit(
 def start(plan: Plan, device: torch.device) -> Run:
     """A run before its first epoch, its weights drawn from the plan's seed."""
     torch.manual_seed(plan.seed)
-    layout = {"device": device, "memory_format": torch.channels_last}
-    network = build_network(plan.network).to(**layout)
-    average = build_network(plan.network).to(**layout)
+    network, average = (
+        build_network(plan.network).to(device).to(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
     average.load_state_dict(network.state_dict())
     return Run(network, average, make_optimizers(network, plan.recipe), current_commit())
 
@@ -188,7 +189,7 @@ def train_step(run: Run, recipe: Recipe, batch: Tensor, labels: Tensor) -> Tenso
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
         logits = run.network(batch)
     loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    loss.backward()
+    torch.autograd.backward(loss)
     for optimizer in run.optimizers:
         optimizer.step()
         optimizer.zero_grad()
@@ -220,7 +221,7 @@ def predict_logits(network: nn.Module, images: Tensor, batch_size: int = 512) ->
     network.eval()
     parts = [
         network(standardize(part).contiguous(memory_format=torch.channels_last))
-        for part in images.split(batch_size)
+        for part in torch.split(images, batch_size)
     ]
     return torch.cat(parts).float()
 

@@ -74,12 +74,12 @@ class FacialEmotion:
         )
         APP.state.backend = Backend(batcher, str(stored.tag), artifact.card, SETTINGS)
 
-    @bentoml.on_startup
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Begin to gather batches."""
         APP.state.backend.batcher.start()
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Finish the batch in flight."""
         await APP.state.backend.batcher.stop()

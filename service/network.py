@@ -14,7 +14,7 @@ from service.preprocess import IMAGE_SIZE
 
 @dataclass(frozen=True, kw_only=True)
 class PlainConfig:
-    """The paper's family (Vulpe-Grigorași & Grigore, 2021): plain 3x3 convolutions, two dense layers.
+    """The paper's family (Vulpe-Grigorași & Grigore, 2021): 3x3 convolutions, two dense layers.
 
     The first convolution keeps the resolution; every further one is followed by ReLU,
     batch norm, 2x2 max-pooling and dropout. Where the paper is silent (place of the batch
@@ -76,7 +76,9 @@ def config_from_dict(fields: Mapping[str, Any]) -> NetworkConfig:
     Raises:
         ValueError: unknown family, unknown or missing field, or a value out of range.
     """
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()
+    }
     family = values.pop("family", None)
     if family not in _FAMILIES:
         raise ValueError(f"unknown network family {family!r}, expected one of {list(_FAMILIES)}")
@@ -106,7 +108,8 @@ def count_flops(config: NetworkConfig, size: int = IMAGE_SIZE) -> int:
         network = build_network(config).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.empty(1, 1, size, size))
-    return counter.get_total_flops()
+    flops: int = counter.get_total_flops()
+    return flops
 
 
 def _plain(config: PlainConfig) -> nn.Sequential:

@@ -25,8 +25,8 @@ class Predictor:
         self.device = torch.device(device)
         self.max_batch_size = max_batch_size
         self.temperature = float(artifact.card.get("temperature", 1.0))
-        self.network = fold_norms(artifact.network).to(
-            self.device, memory_format=torch.channels_last
+        self.network = (
+            fold_norms(artifact.network).to(self.device).to(memory_format=torch.channels_last)
         )
 
     def warm_up(self) -> None:
@@ -45,7 +45,7 @@ class Predictor:
             float32, shape (N, 7); each row sums to 1.
         """
         images = torch.from_numpy(faces)[:, None].to(self.device)
-        parts = [self._forward(part) for part in images.split(self.max_batch_size)]
+        parts = [self._forward(part) for part in torch.split(images, self.max_batch_size)]
         return torch.cat(parts).cpu().numpy()
 
     def _forward(self, images: Tensor) -> Tensor:

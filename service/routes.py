@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service import metrics
@@ -25,6 +25,8 @@ from service.labels import LABELS
 from service.openapi import DOCS_PAGE, describe_api
 from service.settings import Settings
 from service.uploads import read_files, read_image
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def make_app() -> Starlette:
                 StaticFiles(packages=[("bentoml._internal.server", "static_content")]),
             ),
             # BentoML's own index loads a tracker from a foreign server; nothing falls through.
-            Route("/{path:path}", missing),
+            Route("/{path:path}", missing, methods=METHODS),
         ],
         exception_handlers={RequestError: refuse, HTTPException: refuse_http},
     )
@@ -106,7 +108,10 @@ async def home(_: Request) -> Response:
 
 
 async def missing(request: Request) -> Response:
-    """There is no such path."""
+    """There is no such path, or it takes another method."""
+    routes = request.app.routes
+    if any(route.matches(request.scope)[0] == Match.PARTIAL for route in routes):
+        raise HTTPException(405)
     raise RequestError(404, "not_found", f"No {request.url.path} here; see /docs.")
 
 

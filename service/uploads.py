@@ -1,6 +1,6 @@
 """The images in a request, read under limits and into memory only."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -53,7 +53,7 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def limited(request: Request, settings: Settings) -> AsyncIterator[bytes]:
+async def limited(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
     """The body's parts.
 
     Raises:

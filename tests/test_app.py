@@ -1,0 +1,118 @@
+"""A real BentoML server over the shipped model, started as a user starts it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.artifact import load_artifact
+from service.labels import LABELS
+from service.predictor import Predictor
+from tests.conftest import encode, make_faces
+from tests.test_artifact import SHIPPED
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An own store that holds the shipped model."""
+    home = tmp_path_factory.mktemp("store")
+    variables = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    for _ in range(2):
+        done = run_tool(["-m", "search", "publish"], variables)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("facial-emotion:")
+    return variables
+
+
+def run_tool(arguments: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def serve_command(port: int) -> list[str]:
+    return ["-m", "bentoml", "serve", "service.app:FacialEmotion", "--port", str(port)]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def server(environment: dict[str, str]) -> Iterator[str]:
+    """The address of a ready server."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, *serve_command(port)], cwd=ROOT, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{address}/readyz", timeout=60).status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.2)
+    yield address
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_labels_over_http_are_the_predictors(server: str) -> None:
+    images = make_faces(35).images
+    expected = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(images).argmax(1)
+    parts = [("images", encode(image)) for image in images]
+    answer = httpx.post(f"{server}/predict_batch", files=parts, timeout=30)
+    labels = [result["label"] for result in answer.json()["results"]]
+    assert labels == [LABELS[index] for index in expected]
+    single = httpx.post(f"{server}/predict", files={"image": parts[0][1]}, timeout=30).json()
+    assert single["label"] == labels[0]
+    assert single["model"].startswith("facial-emotion:")
+
+
+def test_health_metrics_and_pages(server: str) -> None:
+    for path in ("/livez", "/readyz", "/docs", "/openapi.json", "/info", "/metrics"):
+        assert httpx.get(server + path).status_code == 200, path
+    assert httpx.get(server + "/", follow_redirects=True).url.path == "/docs"
+    assert "emotion_predictions_total" in httpx.get(server + "/metrics").text
+    assert httpx.get(server + "/nowhere").json()["error"]["code"] == "not_found"
+
+
+def test_a_missing_model_is_named(environment: dict[str, str]) -> None:
+    variables = {**environment, "EMOTION_MODEL": "absent:latest"}
+    done = run_tool(serve_command(free_port()), variables)
+    assert done.returncode != 0
+    assert "error: no model absent:latest" in done.stderr
+
+
+def test_a_torn_model_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    variables = {**environment, "BENTOML_HOME": str(tmp_path)}
+    run_tool(["-m", "search", "publish"], variables)
+    (weights,) = tmp_path.glob("models/facial-emotion/*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    done = run_tool(serve_command(free_port()), variables)
+    assert done.returncode != 0
+    assert f"error: {weights}: SHA-256" in done.stderr
+
+
+def test_the_bento_holds_the_service_and_the_model_alone(environment: dict[str, str]) -> None:
+    done = run_tool(["-m", "bentoml", "build"], environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (source,) = Path(environment["BENTOML_HOME"]).glob("bentos/facial-emotion/*/src")
+    carried = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
+    service = {f"service/{file.name}" for file in (ROOT / "service").glob("*.py")}
+    assert carried == service | {"bentofile.yaml"}
+    manifest = (source.parent / "bento.yaml").read_text()
+    assert load_artifact(SHIPPED).card["weights_sha256"][:12] in manifest

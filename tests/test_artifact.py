@@ -1,0 +1,68 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.artifact import ArtifactError, load_artifact
+from service.network import build_network
+from tests.conftest import TINY
+
+SHIPPED = Path(__file__).parents[1] / "models" / "compact"
+
+
+def test_round_trip(artifact: Path) -> None:
+    torch.manual_seed(0)
+    network = build_network(TINY).eval()
+    images = torch.rand(3, 1, 48, 48)
+    torch.testing.assert_close(load_artifact(artifact).network(images), network(images))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
+def test_missing_and_torn_files_are_named(artifact: Path, name: str) -> None:
+    file = artifact / name
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match=name):
+        load_artifact(artifact)
+    file.unlink()
+    with pytest.raises(ArtifactError, match=name):
+        load_artifact(artifact)
+
+
+def test_one_altered_byte_is_found(artifact: Path) -> None:
+    file = artifact / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        load_artifact(artifact)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda card: card.update(schema_version=99), "schema_version"),
+        (lambda card: card.update(labels=["happy"]), "labels"),
+        (lambda card: card.pop("network"), "no network"),
+        (lambda card: card["network"].update(family="x"), "family"),
+        (lambda card: card["network"].update(channels=[8, 24]), "size mismatch"),
+    ],
+)
+def test_a_wrong_card_is_refused(
+    artifact: Path, change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    file = artifact / "card.json"
+    card = json.loads(file.read_text())
+    change(card)
+    file.write_text(json.dumps(card))
+    with pytest.raises(ArtifactError, match=words):
+        load_artifact(artifact)
+
+
+def test_the_shipped_model_loads_and_is_small() -> None:
+    card = load_artifact(SHIPPED).card
+    assert (SHIPPED / "weights.safetensors").stat().st_size < 12e6
+    assert card["metrics"]["validation"]["images"] == 3589

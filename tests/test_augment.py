@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from search.augment import affine_matrices, augment, erase, warp
+from search.config import RECIPES, Recipe
+
+
+@pytest.mark.parametrize(
+    ("angle", "scale", "right", "down"),
+    [(0, 1, 0, 0), (10, 1, 0, 0), (0, 1.1, 0, 0), (0, 1, 0.1, 0), (-7, 0.9, 0.05, -0.1)],
+)
+def test_the_map_is_torchvisions(angle: float, scale: float, right: float, down: float) -> None:
+    # A smooth image, so that the two ways of sampling agree closely.
+    line = torch.linspace(-3, 3, 48)
+    image = torch.exp(-((line[None, :] - 0.5) ** 2) - (line[:, None] + 0.3) ** 2)[None, None]
+    matrices = affine_matrices(
+        torch.tensor([float(angle)]),
+        torch.tensor([float(scale)]),
+        torch.tensor([[right], [down]]),
+        torch.ones(1),
+    )
+    # torchvision shifts by whole pixels only.
+    shift = [round(right * 48), round(down * 48)]
+    matrices[:, :, 2] = affine_matrices(
+        torch.tensor([float(angle)]),
+        torch.tensor([float(scale)]),
+        torch.tensor([[shift[0] / 48], [shift[1] / 48]]),
+        torch.ones(1),
+    )[:, :, 2]
+    expected = reference.affine(
+        image, angle, shift, scale, [0.0], interpolation=reference.InterpolationMode.BILINEAR
+    )
+    centre = (..., slice(8, 40), slice(8, 40))
+    torch.testing.assert_close(
+        warp(image, matrices, 48)[centre], expected[centre], atol=5e-3, rtol=0
+    )
+
+
+def test_mirror_is_exact() -> None:
+    image = torch.rand(1, 1, 48, 48)
+    matrices = affine_matrices(torch.zeros(1), torch.ones(1), torch.zeros(2, 1), -torch.ones(1))
+    torch.testing.assert_close(warp(image, matrices, 48), image.flip(-1))
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    images = torch.rand(4, 1, 48, 48)
+    result = augment(images, Recipe(epochs=1), 48, torch.Generator())
+    torch.testing.assert_close(result, images)
+
+
+def test_the_same_seed_gives_the_same_faces() -> None:
+    images = torch.rand(4, 1, 48, 48)
+
+    def draw(seed: int) -> torch.Tensor:
+        return augment(images, RECIPES["modern"], 32, torch.Generator().manual_seed(seed))
+
+    assert draw(1).shape == (4, 1, 32, 32)
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_erasing_blanks_one_rectangle() -> None:
+    images = torch.ones(200, 1, 48, 48)
+    erased = erase(images, 0.5, torch.Generator().manual_seed(0))
+    areas = (erased == 0).flatten(1).sum(1)
+    assert 70 <= (areas > 0).sum() <= 130
+    assert areas.max() <= (0.45 * 48 + 1) ** 2

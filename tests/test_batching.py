@@ -1,0 +1,105 @@
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.batching import Batcher, Predict
+from service.errors import RequestError
+
+
+class Echo:
+    """Answers each face with its first pixel and notes the batches."""
+
+    def __init__(self, seconds: float = 0.01) -> None:
+        self.seconds = seconds
+        self.batches: list[int] = []
+
+    def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batches.append(len(faces))
+        time.sleep(self.seconds)
+        return np.repeat(faces[:, 0, :1].astype(np.float32), 7, 1)
+
+
+def faces_of(*values: int) -> NDArray[np.uint8]:
+    return np.stack([np.full((48, 48), value, np.uint8) for value in values])
+
+
+def serve(predict: Predict, work: Callable[[Batcher], Awaitable[None]], queue: int = 100) -> None:
+    async def run() -> None:
+        batcher = Batcher(predict, max_batch_size=8, max_wait_ms=0, max_queue=queue)
+        batcher.start()
+        try:
+            await work(batcher)
+        finally:
+            await batcher.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_requests_share_batches_and_get_their_own_rows() -> None:
+    echo = Echo()
+
+    async def work(batcher: Batcher) -> None:
+        answers = await asyncio.gather(*(batcher.submit(faces_of(i, i + 1)) for i in range(20)))
+        for i, rows in enumerate(answers):
+            assert rows[:, 0].tolist() == [i, i + 1]
+
+    serve(echo, work)
+    assert len(echo.batches) <= 6
+    assert max(echo.batches) == 8
+
+
+def test_a_large_request_is_split() -> None:
+    echo = Echo()
+
+    async def work(batcher: Batcher) -> None:
+        rows = await batcher.submit(faces_of(*range(30)))
+        assert rows[:, 0].tolist() == list(range(30))
+
+    serve(echo, work)
+    assert echo.batches == [8, 8, 8, 6]
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    async def work(batcher: Batcher) -> None:
+        waiting = asyncio.create_task(batcher.submit(faces_of(*range(10))))
+        await asyncio.sleep(0)
+        with pytest.raises(RequestError) as caught:
+            await batcher.submit(faces_of(1))
+        assert caught.value.status == 503
+        await waiting
+
+    serve(Echo(), work, queue=10)
+
+
+def test_a_failure_is_told_and_the_next_batch_runs() -> None:
+    def fail_on_zero(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if not faces.any():
+            raise RuntimeError("out of order")
+        return np.ones((len(faces), 7), np.float32)
+
+    async def work(batcher: Batcher) -> None:
+        with pytest.raises(RequestError, match="failed"):
+            await batcher.submit(faces_of(0))
+        assert (await batcher.submit(faces_of(1))).shape == (1, 7)
+
+    serve(fail_on_zero, work)
+
+
+def test_a_cancelled_request_is_not_computed() -> None:
+    echo = Echo(0.05)
+
+    async def work(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.submit(faces_of(1)))
+        await asyncio.sleep(0.01)
+        gone = asyncio.create_task(batcher.submit(faces_of(2, 3)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await first
+        await batcher.submit(faces_of(4))
+
+    serve(echo, work)
+    assert echo.batches == [1, 1]

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.data import USAGES, Faces, drop_duplicates, load_split
+from search.errors import DataError
+from tests.conftest import make_faces, write_csv, write_folder
+
+COLUMNS = ["emotion", "pixels", "Usage"]
+
+
+def rows_of(faces: Faces, split: str, blank: str = "") -> list[dict[str, str]]:
+    return [
+        {
+            "emotion": str(label),
+            f"{blank}pixels": " ".join(map(str, image.ravel())),
+            f"{blank}Usage": USAGES[split],
+        }
+        for image, label in zip(faces.images[::-1], faces.labels[::-1], strict=True)
+    ]
+
+
+def test_all_three_forms_give_the_same_arrays(tmp_path: Path) -> None:
+    splits = {"train": make_faces(35), "validation": make_faces(14, 1), "test": make_faces(14, 2)}
+    kaggle, icml, folder = tmp_path / "fer2013.csv", tmp_path / "icml.csv", tmp_path / "fer2013"
+    rows = [row for split, faces in splits.items() for row in rows_of(faces, split)]
+    write_csv(kaggle, COLUMNS, rows)
+    rows = [row for split, faces in splits.items() for row in rows_of(faces, split, " ")]
+    write_csv(icml, ["emotion", " Usage", " pixels"], rows)
+    for split, faces in splits.items():
+        write_folder(folder, split, faces)
+    for split, faces in splits.items():
+        loaded = [load_split(path, split) for path in (kaggle, icml, folder)]
+        assert len({one.digest() for one in loaded}) == 1
+        np.testing.assert_array_equal(np.sort(loaded[0].labels), np.sort(faces.labels))
+        assert loaded[0].images.shape == (len(faces), 48, 48)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("pixels", "1 2 3", "line 3: 3 pixels"),
+        ("pixels", " ".join(["300"] * 2304), "line 3"),
+        ("pixels", "x", "line 3"),
+        ("emotion", "7", "line 3: unknown label '7'"),
+        ("emotion", "happy", "line 3: unknown label"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, field: str, value: str, words: str) -> None:
+    rows = rows_of(make_faces(7), "train")
+    rows[1][field] = value
+    write_csv(tmp_path / "bad.csv", COLUMNS, rows)
+    with pytest.raises(DataError, match=words):
+        load_split(tmp_path / "bad.csv", "train")
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    write_csv(tmp_path / "bad.csv", ["emotion", "Usage"], [])
+    with pytest.raises(DataError, match="no column pixels"):
+        load_split(tmp_path / "bad.csv", "train")
+
+
+def test_a_bad_image_is_named(data: Path) -> None:
+    (data / "train" / "sad" / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"sad/broken\.png"):
+        load_split(data, "train")
+
+
+def test_absent_data_is_named(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        load_split(tmp_path / "nowhere", "train")
+    with pytest.raises(DataError, match="test"):
+        load_split(data, "test")
+
+
+def test_duplicates_and_flat_images_go() -> None:
+    faces = make_faces(14)
+    flat = np.full((1, 48, 48), 9, np.uint8)
+    images = np.concatenate([faces.images, faces.images[:2], faces.images[:1], flat])
+    labels = np.concatenate([faces.labels, [3, 0, 3], [1]])
+    kept = drop_duplicates(Faces(images, labels))
+    assert len(kept) == 14
+    # Two of three copies say 3.
+    assert kept.labels[kept.pixels().index(faces.images[0].tobytes())] == 3

@@ -1,0 +1,41 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from search.__main__ import main
+from search.config import NETWORKS, RECIPES, Recipe
+from service.labels import LABELS
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "compact", TINY)
+    recipe = Recipe(epochs=2, batch_size=16, mirror=True, drop_duplicates=True)
+    monkeypatch.setitem(RECIPES, "modern", recipe)
+
+
+@pytest.mark.usefixtures("small")
+def test_retrain_then_evaluate(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, predictions = tmp_path / "run", tmp_path / "predictions.csv"
+    assert main(["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]) == 0
+    assert "epoch 2/2" in capsys.readouterr().out
+    artifact = out / "artifact"
+    command = ["evaluate", "--data", str(data), "--artifact", str(artifact), "--device", "cpu"]
+    assert main([*command, "--predictions", str(predictions)]) == 0
+    card = json.loads((artifact / "card.json").read_text())
+    figures = capsys.readouterr().out
+    assert f"accuracy           {card['metrics']['validation']['accuracy']:.4f}" in figures
+    rows = list(csv.DictReader(predictions.read_text().splitlines()))
+    assert len(rows) == 35
+    assert all(row["predicted"] in LABELS for row in rows)
+    assert len((out / "history.csv").read_text().splitlines()) == 3
+
+
+def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--data", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")

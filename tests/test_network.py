@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from search.config import NETWORKS
+from service.network import (
+    PlainConfig,
+    ResidualConfig,
+    build_network,
+    config_from_dict,
+    config_to_dict,
+    count_flops,
+    count_parameters,
+)
+from tests.conftest import TINY
+
+
+def test_the_papers_network_has_the_printed_size() -> None:
+    network = build_network(NETWORKS["paper"])
+    assert count_parameters(network) == 5_173_959
+    assert sum(p.numel() for p in network.parameters()) == 5_170_503
+
+
+def test_flops_of_the_papers_network() -> None:
+    assert count_flops(NETWORKS["paper"]) == pytest.approx(7.73e9, rel=1e-3)
+
+
+@pytest.mark.parametrize("config", [TINY, PlainConfig(channels=(8,)), *NETWORKS.values()])
+def test_logits_and_round_trip(config: PlainConfig | ResidualConfig) -> None:
+    assert config_from_dict(config_to_dict(config)) == config
+    assert build_network(config).eval()(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
+
+
+def test_a_residual_network_takes_any_size() -> None:
+    for size in (32, 40, 45):
+        assert build_network(TINY).eval()(torch.zeros(1, 1, size, size)).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"family": "unknown"},
+        {"family": "plain"},
+        {"family": "plain", "channels": [8], "depths": [1]},
+        {"family": "plain", "channels": [8] * 6},
+        {"family": "plain", "channels": [8], "conv_dropout": 1.0},
+        {"family": "residual", "stem_channels": 8, "channels": [8], "depths": [1, 1]},
+    ],
+)
+def test_bad_configurations_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        config_from_dict(fields)

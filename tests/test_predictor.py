@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from search.train import predict_logits
+from service.artifact import load_artifact
+from service.predictor import Predictor
+from tests.conftest import make_faces
+from tests.test_artifact import SHIPPED
+
+
+def test_folded_network_answers_like_the_reference() -> None:
+    faces = make_faces(140).images
+    images = torch.from_numpy(faces)[:, None]
+    with torch.no_grad():
+        expected = torch.softmax(predict_logits(load_artifact(SHIPPED).network, images), 1)
+    found = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+def test_batches_do_not_mix_rows(artifact: Path) -> None:
+    faces = make_faces(10).images
+    predictor = Predictor(load_artifact(artifact), "cpu", 4)
+    singly = np.concatenate([predictor.predict(face[None]) for face in faces])
+    np.testing.assert_allclose(predictor.predict(faces), singly, atol=1e-5)
+    np.testing.assert_allclose(singly.sum(1), 1, atol=1e-5)
+
+
+def test_brightness_and_contrast_do_not_matter(artifact: Path) -> None:
+    faces = make_faces(4).images // 2
+    predictor = Predictor(load_artifact(artifact), "cpu", 4)
+    np.testing.assert_allclose(predictor.predict(faces), predictor.predict(faces + 100), atol=1e-4)
+
+
+def test_a_flat_image_gets_an_answer(artifact: Path) -> None:
+    flat = np.zeros((1, 48, 48), np.uint8)
+    assert np.isfinite(Predictor(load_artifact(artifact), "cpu", 4).predict(flat)).all()

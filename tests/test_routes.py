@@ -1,0 +1,133 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from service.artifact import load_artifact
+from service.batching import Batcher
+from service.labels import LABELS
+from service.predictor import Predictor
+from service.routes import Backend, make_app
+from service.settings import Settings
+from tests.conftest import encode, make_faces
+
+SETTINGS = Settings(max_body_bytes=100_000, max_items=4, max_pixels=1_000_000)
+
+
+@pytest.fixture
+def client(artifact: Path) -> Iterator[TestClient]:
+    """The routes with a tiny network behind them, in one event loop."""
+    loaded = load_artifact(artifact)
+    predictor = Predictor(loaded, "cpu", 8)
+    app = make_app()
+    with TestClient(app) as client:
+        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0, max_queue=100)
+        app.state.backend = Backend(batcher, "tiny:1", loaded.card, SETTINGS)
+        assert client.portal
+        client.portal.call(batcher.start)
+        yield client
+        client.portal.call(batcher.stop)
+
+
+FACE = encode(make_faces(1).images[0])
+
+
+def test_multipart_and_raw_agree(client: TestClient) -> None:
+    form = client.post("/predict", files={"image": FACE})
+    raw = client.post("/predict", content=FACE, headers={"content-type": "image/png"})
+    assert form.status_code == raw.status_code == 200
+    assert form.json() == raw.json()
+    answer = form.json()
+    assert set(answer) == {"label", "confidence", "scores", "model"}
+    assert tuple(answer["scores"]) == LABELS
+    assert (
+        answer["confidence"] == answer["scores"][answer["label"]] == max(answer["scores"].values())
+    )
+    assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_batch_keeps_order_and_one_bad_item_harms_none(client: TestClient) -> None:
+    images = [encode(image) for image in make_faces(14).images[::7]]
+    singles = [client.post("/predict", files={"image": image}).json() for image in images]
+    parts = [("images", image) for image in (images[0], b"junk", images[1], b"")]
+    results = client.post("/predict_batch", files=parts).json()["results"]
+    assert results[1]["error"]["code"] == "unsupported_format"
+    assert results[3]["error"]["code"] == "empty_file"
+    for single, result in zip(singles, (results[0], results[2]), strict=True):
+        assert single["label"] == result["label"]
+        assert single["confidence"] == pytest.approx(result["confidence"], abs=1e-4)
+
+
+def test_a_batch_of_junk_answers_errors(client: TestClient) -> None:
+    answer = client.post("/predict_batch", files=[("images", b"junk")])
+    assert answer.status_code == 200
+    assert "error" in answer.json()["results"][0]
+
+
+BOMB = encode(Image.new("L", (1001, 1000)))
+PNG = {"content-type": "image/png"}
+BOUNDARY = {"content-type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "status", "code"),
+    [
+        ("/predict", {"content": b""}, 415, "unsupported_media_type"),
+        ("/predict", {"json": {"image": "x"}}, 415, "unsupported_media_type"),
+        ("/predict", {"content": b"", "headers": PNG}, 400, "empty_file"),
+        ("/predict", {"content": b"text", "headers": PNG}, 415, "unsupported_format"),
+        ("/predict", {"content": FACE[:-50], "headers": PNG}, 422, "invalid_image"),
+        ("/predict", {"content": BOMB, "headers": PNG}, 413, "too_many_pixels"),
+        ("/predict", {"content": bytes(100_001), "headers": PNG}, 413, "body_too_large"),
+        ("/predict", {"content": iter([bytes(60_000)] * 2), "headers": PNG}, 413, "body_too_large"),
+        ("/predict", {"files": {"image": bytes(100_001)}}, 413, "body_too_large"),
+        ("/predict", {"files": {"picture": FACE}}, 400, "missing_field"),
+        ("/predict", {"files": {"image": b""}}, 400, "empty_file"),
+        ("/predict", {"data": {"image": "x"}, "files": {"a": b""}}, 400, "not_a_file"),
+        ("/predict", {"files": [("image", FACE)] * 2}, 413, "too_many_items"),
+        ("/predict", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400,
+         "invalid_form"),
+        ("/predict", {"content": b"no boundary here", "headers": BOUNDARY}, 400, "invalid_form"),
+        ("/predict_batch", {"files": {"image": FACE}}, 400, "missing_field"),
+        ("/predict_batch", {"content": FACE, "headers": PNG}, 415, "unsupported_media_type"),
+        ("/predict_batch", {"files": [("images", FACE)] * 5}, 413, "too_many_items"),
+        ("/nowhere", {}, 404, "not_found"),
+    ],
+)  # fmt: skip
+def test_bad_requests(
+    client: TestClient, path: str, request_: dict[str, Any], status: int, code: str
+) -> None:
+    answer = client.post(path, **request_)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.json()["error"]["message"]
+
+
+def test_a_wrong_method_is_told(client: TestClient) -> None:
+    answer = client.get("/predict")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:
+    client.app.state.backend.batcher.max_queue = 0  # type: ignore[attr-defined]
+    answer = client.post("/predict", files={"image": FACE})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_info_docs_and_description(client: TestClient) -> None:
+    assert client.get("/info").json()["card"]["name"] == "tiny"
+    page = client.get("/docs").text
+    assert "openapi.json" in page
+    assert "//" not in page.replace("<!doctype html>", "")
+    assert client.get("/static_content/swagger-ui.css").status_code == 200
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/predict", "/predict_batch", "/info"} <= set(paths)
+
+
+def test_a_flat_grey_jpeg_gets_an_answer(client: TestClient) -> None:
+    flat = encode(np.full((60, 80), 128, np.uint8), "JPEG")
+    assert client.post("/predict", files={"image": flat}).status_code == 200

@@ -1,0 +1,84 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.config import RECIPES, Recipe
+from search.data import Faces
+from search.errors import TrainingError
+from search.train import Plan, fit, start
+from tests.conftest import TINY, make_faces
+
+CPU = torch.device("cpu")
+FAST = replace(RECIPES["modern"], epochs=4, batch_size=16, sizes=((0.5, 32), (1.0, 48)))
+
+
+def plan_for(faces: Faces, recipe: Recipe = FAST, seed: int = 0) -> Plan:
+    return Plan(TINY, recipe, seed, faces.digest())
+
+
+class KilledError(Exception):
+    """Stands for a kill after an epoch's checkpoint."""
+
+
+def test_a_killed_run_resumes_to_the_same_weights(faces: Faces, tmp_path: Path) -> None:
+    def kill(figures: dict[str, float]) -> None:
+        if figures["epoch"] == 2:
+            raise KilledError
+
+    plan, checkpoint = plan_for(faces), tmp_path / "checkpoint.pt"
+    whole = fit(plan, faces, faces, CPU)
+    with pytest.raises(KilledError):
+        fit(plan, faces, faces, CPU, checkpoint=checkpoint, report=kill)
+    resumed = fit(plan, faces, faces, CPU, checkpoint=checkpoint)
+    assert len(resumed.history) == 4
+    for one, other in ((whole.network, resumed.network), (whole.average, resumed.average)):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
+def test_it_learns(optimizer: str) -> None:
+    rate = 0.02 if optimizer == "muon" else 3e-3
+    recipe = Recipe(epochs=12, batch_size=16, optimizer=optimizer, learning_rate=rate)  # type: ignore[arg-type]
+    run = fit(plan_for(make_faces(210), recipe), make_faces(210), make_faces(70, 1), CPU)
+    assert run.history[-1]["loss"] < 0.7 * run.history[0]["loss"]
+    assert run.history[-1]["validation_accuracy"] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (plan_for(make_faces(70), seed=1), "seed"),
+        (plan_for(make_faces(70, 5)), "train_digest"),
+        (plan_for(make_faces(70), replace(FAST, rotation=1)), "recipe"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(
+    faces: Faces, tmp_path: Path, other: Plan, words: str
+) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(plan_for(faces, replace(FAST, epochs=1)), faces, faces, CPU, checkpoint=checkpoint)
+    before = checkpoint.read_bytes()
+    with pytest.raises(TrainingError, match=words):
+        fit(other, faces, faces, CPU, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_torn_checkpoint_is_named(faces: Faces, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"torn")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt"):
+        fit(plan_for(faces), faces, faces, CPU, checkpoint=checkpoint)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(faces: Faces) -> None:
+    recipe = Recipe(epochs=2, batch_size=16, optimizer="muon", learning_rate=1e30)
+    with pytest.raises(TrainingError, match="not finite"):
+        fit(plan_for(faces, recipe), faces, faces, CPU)
+
+
+def test_the_seed_fixes_the_weights(faces: Faces) -> None:
+    first, second = (next(start(plan_for(faces), CPU).network.parameters()) for _ in range(2))
+    assert torch.equal(first, second)
