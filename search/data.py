@@ -63,6 +63,8 @@ def load_split(path: Path, split: str) -> Faces:
     Raises:
         DataError: nothing there, a malformed row or an unreadable image (named), or no face.
     """
+    if split not in USAGES:
+        raise DataError(f"unknown split {split!r}, expected one of {', '.join(USAGES)}")
     if path.is_dir():
         rows = list(_read_folder(path / split))
     elif path.is_file():

@@ -72,6 +72,8 @@ def test_absent_data_is_named(tmp_path: Path, data: Path) -> None:
         load_split(tmp_path / "nowhere", "train")
     with pytest.raises(DataError, match="test"):
         load_split(data, "test")
+    with pytest.raises(DataError, match="unknown split 'all'"):
+        load_split(data, "all")
 
 
 def test_duplicates_and_flat_images_go() -> None:
