@@ -1,5 +1,6 @@
 """The images in a request, read under limits and into memory only."""
 
+import logging
 from collections.abc import AsyncGenerator
 
 from starlette.datastructures import FormData, UploadFile
@@ -10,6 +11,9 @@ from service.errors import RequestError
 from service.settings import Settings
 
 FORM = "multipart/form-data"
+
+# Junk from strangers is answered with 400; a warning line for each would fill the log.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 async def read_image(request: Request, settings: Settings) -> bytes:
