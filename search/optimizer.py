@@ -80,7 +80,7 @@ def rate_factor(recipe: Recipe, epoch: float) -> float:
     """Share of the peak learning rate at a (fractional) epoch, counted from 0."""
     if epoch < recipe.warmup_epochs:
         return epoch / recipe.warmup_epochs
-    if recipe.schedule == "constant":
+    if recipe.schedule == "constant" or recipe.epochs <= recipe.warmup_epochs:
         return 1.0
     done = (epoch - recipe.warmup_epochs) / (recipe.epochs - recipe.warmup_epochs)
     return 0.5 + 0.5 * math.cos(math.pi * done)

@@ -251,7 +251,7 @@ def read_checkpoint(path: Path, plan: Plan) -> dict[str, Any]:
         TrainingError: the file is torn, or of another network, recipe, seed or data.
     """
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         found, state = saved["plan"], saved["run"]
     except Exception as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({error})") from None

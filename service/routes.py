@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -56,7 +56,11 @@ def make_app() -> Starlette:
             # BentoML's own index loads a tracker from a foreign server; nothing falls through.
             Route("/{path:path}", missing, methods=METHODS),
         ],
-        exception_handlers={RequestError: refuse, HTTPException: refuse_http},
+        exception_handlers={
+            RequestError: refuse,
+            HTTPException: refuse_http,
+            ClientDisconnect: refuse_gone,
+        },
     )
 
 
@@ -113,6 +117,11 @@ async def missing(request: Request) -> Response:
     if any(route.matches(request.scope)[0] == Match.PARTIAL for route in routes):
         raise HTTPException(405)
     raise RequestError(404, "not_found", f"No {request.url.path} here; see /docs.")
+
+
+async def refuse_gone(request: Request, _: Exception) -> Response:
+    """Close the books on a request whose sender hung up."""
+    return await refuse(request, RequestError(400, "client_disconnected", "The body broke off."))
 
 
 async def refuse_http(request: Request, error: Exception) -> Response:

@@ -34,7 +34,7 @@ class Settings(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     workers: Count = Field(default_factory=default_workers, description="server processes")
     threads: Count = Field(
-        default_factory=lambda: max(1, available_cores() // default_workers()),
+        default_factory=lambda data: max(1, available_cores() // data.get("workers", 1)),
         description="torch threads a worker",
     )
     max_batch_size: Count = Field(64, description="most images in one forward pass")

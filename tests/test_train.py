@@ -38,6 +38,11 @@ def test_a_killed_run_resumes_to_the_same_weights(faces: Faces, tmp_path: Path) 
             assert torch.equal(tensor, other.state_dict()[name]), name
 
 
+def test_a_run_may_end_within_its_warm_up(faces: Faces) -> None:
+    recipe = replace(FAST, epochs=1, warmup_epochs=1, sizes=((1.0, 32),))
+    assert len(fit(plan_for(faces, recipe), faces, faces, CPU).history) == 1
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 def test_it_learns(optimizer: str) -> None:
     rate = 0.02 if optimizer == "muon" else 3e-3
