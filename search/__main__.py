@@ -43,6 +43,12 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--recipe", choices=RECIPES, default="modern")
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
     parser.add_argument("--seed", type=int, default=0)
+    text = "artifact of the same network to go on from"
+    parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
+    text = "artifact to distil from (--recipe refine); may be given several times"
+    parser.add_argument(
+        "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
     parser.set_defaults(command=run_retrain)
 
@@ -63,6 +69,8 @@ def run_retrain(options: argparse.Namespace) -> None:
         name=options.network,
         seed=options.seed,
         device=pick_device(options.device),
+        start_from=options.start_from,
+        teachers=options.teacher,
     )
     print(f"artifact: {folder}")
 

@@ -42,6 +42,8 @@ class Recipe:
         sizes: (share of the epochs, side in pixels): images are sampled at this side until
             that share has passed; smaller early images save time (progressive resizing).
         drop_duplicates: train once on images that stand in the split several times.
+        distill: share of the target that comes from the teachers' probabilities for the
+            unaugmented face and its mirror image (Hinton et al., 2015); needs teachers.
     """
 
     epochs: int
@@ -60,6 +62,7 @@ class Recipe:
     erase: float = 0.0
     sizes: tuple[tuple[float, int], ...] = ((1.0, IMAGE_SIZE),)
     drop_duplicates: bool = False
+    distill: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -98,5 +101,23 @@ RECIPES: Final[dict[str, Recipe]] = {
         erase=0.25,
         sizes=((0.45, 32), (0.75, 40), (1.0, 48)),
         drop_duplicates=True,
+    ),
+    # For a network that is trained already: `retrain --start-from A --teacher A`.
+    "refine": Recipe(
+        epochs=40,
+        optimizer="muon",
+        learning_rate=0.02,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=1,
+        ema_decay=0.998,
+        mirror=True,
+        rotation=15,
+        zoom=0.15,
+        shift=0.1,
+        erase=0.25,
+        sizes=((0.35, 40), (1.0, 48)),
+        drop_duplicates=True,
+        distill=0.5,
     ),
 }

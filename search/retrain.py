@@ -2,6 +2,7 @@
 
 import csv
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import torch
 
 from search.config import Recipe
 from search.data import Faces, drop_duplicates, load_split
+from search.errors import TrainingError
 from search.train import Plan, Run, fit
-from service.artifact import save_artifact
-from service.network import NetworkConfig, count_flops, count_parameters
+from service.artifact import load_artifact, save_artifact
+from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 
 LICENCE = "Apache-2.0 for the code; weights trained on FER2013, for research use only"
 DATA_TERMS = (
@@ -29,6 +31,8 @@ def retrain(
     name: str,
     seed: int,
     device: torch.device,
+    start_from: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> Path:
     """Train one network and write `out/artifact`; the same call again resumes.
 
@@ -40,18 +44,43 @@ def retrain(
         name: the model's name in its card.
         seed: fixes weights, order and augmentation.
         device: CPU or CUDA.
+        start_from: artifact of the same network to go on from, in place of fresh weights.
+        teachers: artifacts whose answers a recipe that distils mixes into the targets.
 
     Returns:
         The artifact's folder.
+
+    Raises:
+        ArtifactError: `start_from` or a teacher does not pass its checks.
+        DataError: a split cannot be read.
+        TrainingError: as `search.train.fit`, or `start_from` is of another network.
     """
+    first = load_artifact(start_from) if start_from else None
+    taught_by = [load_artifact(folder) for folder in teachers]
+    if first and config_from_dict(first.card["network"]) != network:
+        raise TrainingError(f"{start_from}: not the network to be trained")
     train = load_split(data, "train")
     validation = load_split(data, "validation")
     if recipe.drop_duplicates:
         train = drop_duplicates(train)
-    plan = Plan(network, recipe, seed, train.digest())
+    plan = Plan(
+        network,
+        recipe,
+        seed,
+        train.digest(),
+        start_from=first.card["weights_sha256"] if first else None,
+        teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
+    )
     progress = Progress(recipe.epochs)
     run = fit(
-        plan, train, validation, device, checkpoint=out / "checkpoint.pt", report=progress.show
+        plan,
+        train,
+        validation,
+        device,
+        initial=first.network if first else None,
+        teachers=[teacher.network for teacher in taught_by],
+        checkpoint=out / "checkpoint.pt",
+        report=progress.show,
     )
     write_history(out / "history.csv", run)
     facts = describe(plan, run, validation, name)
@@ -100,6 +129,8 @@ def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, An
         "flops_per_image": count_flops(plan.network),
         "recipe": asdict(plan.recipe),
         "seed": plan.seed,
+        "start_from": plan.start_from,
+        "teachers": list(plan.teachers),
         "data": {
             "name": "FER2013",
             "train_sha256": plan.train_digest,

@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,30 @@ from search.data import Faces
 from search.device import pick_precision
 from search.errors import TrainingError
 from search.optimizer import make_optimizers, rate_factor
+from service.labels import LABELS
 from service.network import NetworkConfig, build_network, config_to_dict
 from service.preprocess import standardize
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What fixes a run: two runs of one plan on one machine give the same weights."""
+    """What fixes a run: two runs of one plan on one machine give the same weights.
+
+    Attributes:
+        network: what to build.
+        recipe: how to train it.
+        seed: fixes fresh weights, order and augmentation.
+        train_digest: of the faces to learn from.
+        start_from: SHA-256 of the weights to begin with, in place of fresh ones.
+        teachers: SHA-256 of the weights of each teacher.
+    """
 
     network: NetworkConfig
     recipe: Recipe
     seed: int
     train_digest: str
+    start_from: str | None = None
+    teachers: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """JSON-ready form, compared when a run is resumed."""
@@ -40,6 +52,8 @@ class Plan:
             "recipe": asdict(self.recipe),
             "seed": self.seed,
             "train_digest": self.train_digest,
+            "start_from": self.start_from,
+            "teachers": list(self.teachers),
         }
 
 
@@ -91,6 +105,8 @@ def fit(
     validation: Faces,
     device: torch.device,
     *,
+    initial: nn.Module | None = None,
+    teachers: Sequence[nn.Module] = (),
     checkpoint: Path | None = None,
     report: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Run:
@@ -101,6 +117,8 @@ def fit(
         train: faces to learn from.
         validation: faces to measure on after every epoch.
         device: CPU or CUDA.
+        initial: network of the plan's `start_from`.
+        teachers: networks of the plan's `teachers`.
         checkpoint: file rewritten, whole or not at all, after every epoch.
         report: called with each epoch's figures (`epoch`, `loss`, `accuracy`,
             `validation_loss`, `validation_accuracy`, `images_per_second`).
@@ -111,14 +129,15 @@ def fit(
     Raises:
         TrainingError: the loss is not finite, or the checkpoint is of another plan or torn.
     """
-    run = start(plan, device)
+    run = start(plan, device, initial)
     if checkpoint and checkpoint.exists():
         run.restore(read_checkpoint(checkpoint, plan))
     images, labels = on_device(train, device)
     held_out = on_device(validation, device)
+    targets = make_targets(plan.recipe, images, labels, teachers)
     while run.epoch < plan.recipe.epochs:
         started = time.perf_counter()
-        figures = train_epoch(run, plan, images, labels)
+        figures = train_epoch(run, plan, images, labels, targets)
         seconds = time.perf_counter() - started
         figures["images_per_second"] = len(labels) / seconds
         loss, accuracy = measure(run.average, *held_out)
@@ -130,13 +149,15 @@ def fit(
     return run
 
 
-def start(plan: Plan, device: torch.device) -> Run:
-    """A run before its first epoch, its weights drawn from the plan's seed."""
+def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) -> Run:
+    """A run before its first epoch: the initial network's weights, or drawn from the seed."""
     torch.manual_seed(plan.seed)
     network, average = (
         build_network(plan.network).to(device).to(memory_format=torch.channels_last)
         for _ in range(2)
     )
+    if initial is not None:
+        network.load_state_dict(initial.state_dict())
     average.load_state_dict(network.state_dict())
     return Run(network, average, make_optimizers(network, plan.recipe), current_commit())
 
@@ -158,7 +179,32 @@ def on_device(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
     return images.to(device), torch.from_numpy(faces.labels.copy()).to(device)
 
 
-def train_epoch(run: Run, plan: Plan, images: Tensor, labels: Tensor) -> dict[str, float]:
+def make_targets(
+    recipe: Recipe, images: Tensor, labels: Tensor, teachers: Sequence[nn.Module]
+) -> Tensor:
+    """Probabilities to learn, shape (N, 7): smoothed labels mixed with the teachers' mean.
+
+    Raises:
+        TrainingError: the recipe distils without teachers, or has no use for them.
+    """
+    if bool(recipe.distill) != bool(teachers):
+        raise TrainingError("teachers and a recipe that distils need each other")
+    targets = functional.one_hot(labels, len(LABELS)).float()
+    targets = targets * (1 - recipe.label_smoothing) + recipe.label_smoothing / len(LABELS)
+    if not teachers:
+        return targets
+    views = (images, images.flip(3))
+    answers = [
+        functional.softmax(predict_logits(teacher.to(images.device), view), 1)
+        for teacher in teachers
+        for view in views
+    ]
+    return torch.lerp(targets, torch.stack(answers).mean(0), recipe.distill)
+
+
+def train_epoch(
+    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor
+) -> dict[str, float]:
     """One pass over the data in an order fixed by seed and epoch; returns its figures."""
     recipe, device = plan.recipe, images.device
     # Seeding each epoch afresh makes a resumed run equal to one that never stopped.
@@ -174,7 +220,7 @@ def train_epoch(run: Run, plan: Plan, images: Tensor, labels: Tensor) -> dict[st
         rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
         batch = augment(standardize(images[rows]), recipe, size, generator)
-        totals += train_step(run, recipe, batch, labels[rows])
+        totals += train_step(run, batch, labels[rows], targets[rows])
         update_average(run, recipe.ema_decay, run.epoch * steps + step)
     loss, accuracy = (totals / steps).tolist()
     if not math.isfinite(loss):
@@ -182,13 +228,13 @@ def train_epoch(run: Run, plan: Plan, images: Tensor, labels: Tensor) -> dict[st
     return {"epoch": run.epoch + 1, "loss": loss, "accuracy": accuracy}
 
 
-def train_step(run: Run, recipe: Recipe, batch: Tensor, labels: Tensor) -> Tensor:
+def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """One update; returns loss and accuracy of the batch, shape (2,), on the device."""
     precision = pick_precision(batch.device)
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
         logits = run.network(batch)
-    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+    loss = functional.cross_entropy(logits.float(), targets)
     torch.autograd.backward(loss)
     for optimizer in run.optimizers:
         optimizer.step()

@@ -7,7 +7,7 @@ import torch
 from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.errors import TrainingError
-from search.train import Plan, fit, start
+from search.train import Plan, fit, make_targets, on_device, predict_logits, start
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")
@@ -82,6 +82,42 @@ def test_a_loss_that_is_not_finite_stops_the_run(faces: Faces) -> None:
     recipe = Recipe(epochs=2, batch_size=16, optimizer="muon", learning_rate=1e30)
     with pytest.raises(TrainingError, match="not finite"):
         fit(plan_for(faces, recipe), faces, faces, CPU)
+
+
+def test_a_run_goes_on_from_given_weights(faces: Faces) -> None:
+    recipe = replace(FAST, epochs=1, learning_rate=0.0, ema_decay=0.0)
+    first = fit(plan_for(faces), faces, faces, CPU).average
+    plan = replace(plan_for(faces, recipe, seed=7), start_from="given")
+    second = fit(plan, faces, faces, CPU, initial=first).network
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_targets_mix_labels_and_teachers(faces: Faces) -> None:
+    images, labels = on_device(faces, CPU)
+    teacher = start(plan_for(faces), CPU).network.eval()
+    recipe = replace(FAST, label_smoothing=0.0, distill=0.25)
+    targets = make_targets(recipe, images, labels, [teacher])
+    answers = [predict_logits(teacher, view).softmax(1) for view in (images, images.flip(3))]
+    expected = 0.75 * torch.eye(7)[labels] + 0.125 * sum(answers)
+    torch.testing.assert_close(targets, expected)
+    smoothed = make_targets(replace(FAST, label_smoothing=0.7), images, labels, [])
+    torch.testing.assert_close(smoothed, 0.3 * torch.eye(7)[labels] + 0.1)
+
+
+@pytest.mark.parametrize(("distill", "teachers"), [(0.5, 0), (0.0, 1)])
+def test_distilling_and_teachers_need_each_other(
+    faces: Faces, distill: float, teachers: int
+) -> None:
+    network = start(plan_for(faces), CPU).network
+    with pytest.raises(TrainingError, match="need each other"):
+        fit(
+            plan_for(faces, replace(FAST, distill=distill)),
+            faces,
+            faces,
+            CPU,
+            teachers=[network] * teachers,
+        )
 
 
 def test_the_seed_fixes_the_weights(faces: Faces) -> None:
