@@ -10,9 +10,13 @@ def test_a_page_holds_its_pictures_and_escapes_its_words(tmp_path: Path) -> None
     figure = Figure()
     figure.subplots().plot([1, 2])
     path = tmp_path / "new" / "report.html"
-    parts = [Picture("line", "A <line>", "rises", figure), Table("T", ["a"], [["<b>"]])]
+    parts: list[Picture | Table] = [
+        Picture("line", "A <line>", "rises", figure),
+        Table("T", ["a"], [["<b>"]]),
+    ]
     write_page(path, "Faces & co", parts)
     text = path.read_text()
     assert "A &lt;line&gt;" in text and "&lt;b&gt;" in text and "Faces &amp; co" in text
     assert 'src="data:image/png;base64,' in text and "http" not in text
-    assert Image.open(path.with_name("line.png")).size[0] > 200
+    with Image.open(path.with_name("line.png")) as picture:
+        assert picture.width > 200
