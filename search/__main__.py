@@ -5,6 +5,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from search.arguments import add_artifact, add_data, add_device, positive
+from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
 from search.config import NETWORKS, RECIPES
 from search.errors import DataError, TrainingError
 from service.artifact import ArtifactError
@@ -29,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     add_retrain(commands)
-    add_evaluate(commands)
+    for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
+        add(commands)
     add_publish(commands)
     return parser
 
@@ -75,29 +78,6 @@ def run_retrain(options: argparse.Namespace) -> None:
     print(f"artifact: {folder}")
 
 
-def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """`evaluate`: measure an artifact on a split."""
-    parser = commands.add_parser("evaluate", help="measure an artifact on a split")
-    add_data(parser)
-    add_device(parser)
-    add_artifact(parser)
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="validation")
-    parser.add_argument("--predictions", type=Path, help="csv to write, one row an image")
-    parser.set_defaults(command=run_evaluate)
-
-
-def run_evaluate(options: argparse.Namespace) -> None:
-    """Print the figures."""
-    from search.device import pick_device
-    from search.evaluate import evaluate, format_evaluation, write_predictions
-
-    device = pick_device(options.device)
-    result = evaluate(options.artifact, options.data, options.split, device)
-    print(format_evaluation(result))
-    if options.predictions:
-        write_predictions(options.predictions, result)
-
-
 def add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """`publish`: put an artifact into the model store."""
     parser = commands.add_parser("publish", help="put an artifact into the BentoML model store")
@@ -111,31 +91,6 @@ def run_publish(options: argparse.Namespace) -> None:
     from search.publish import publish
 
     print(publish(options.artifact, options.name))
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """`--data`."""
-    text = "fer2013.csv, icml_face_data.csv, or a folder of <split>/<label>/<image>"
-    parser.add_argument("--data", type=Path, required=True, help=text)
-
-
-def add_artifact(parser: argparse.ArgumentParser) -> None:
-    """`--artifact`."""
-    text = "folder of weights.safetensors and card.json (default: the shipped model)"
-    parser.add_argument("--artifact", type=Path, default=Path("models/compact"), help=text)
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """`--device`."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-
-
-def positive(text: str) -> int:
-    """An argument of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 if __name__ == "__main__":

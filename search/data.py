@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from search.errors import DataError
+from search.errors import AbsentSplitError, DataError
 from service.labels import LABELS
 from service.preprocess import IMAGE_SIZE
 
@@ -61,7 +61,8 @@ def load_split(path: Path, split: str) -> Faces:
         The faces ordered by label, then pixels.
 
     Raises:
-        DataError: nothing there, a malformed row or an unreadable image (named), or no face.
+        AbsentSplitError: the data set has no image of this split.
+        DataError: nothing there, or a malformed row or an unreadable image (named).
     """
     if split not in USAGES:
         raise DataError(f"unknown split {split!r}, expected one of {', '.join(USAGES)}")
@@ -72,7 +73,7 @@ def load_split(path: Path, split: str) -> Faces:
     else:
         raise DataError(f"{path}: no such file or folder")
     if not rows:
-        raise DataError(f"{path}: no image of the {split} split")
+        raise AbsentSplitError(f"{path}: no image of the {split} split")
     rows.sort(key=lambda row: (row[0], row[1]))
     pixels = np.frombuffer(b"".join(image for _, image in rows), np.uint8)
     labels = np.array([label for label, _ in rows], np.int64)
@@ -128,7 +129,7 @@ def _parse_pixels(text: str) -> bytes:
 
 def _read_folder(folder: Path) -> Iterator[tuple[int, bytes]]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+        raise AbsentSplitError(f"{folder}: no such folder")
     for index, label in enumerate(LABELS):
         if not (folder / label).is_dir():
             raise DataError(f"{folder / label}: no such folder")

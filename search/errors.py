@@ -5,5 +5,9 @@ class DataError(ValueError):
     """The data set is missing, incomplete or malformed; the message names the place."""
 
 
+class AbsentSplitError(DataError):
+    """The data set is there, but has no such split."""
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on, or a checkpoint does not belong to this run."""

@@ -1,115 +1,138 @@
-"""An artifact's figures on a split, whole and without the images that also stand in train."""
+"""An artifact's answers on a split, whole and without the images that also stand in train."""
 
 import csv
 import hashlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
 from search.data import Faces, load_split
-from search.errors import DataError
+from search.errors import AbsentSplitError
+from search.scores import count_confusion, mean_loss
 from search.train import on_device, predict_logits
 from service.artifact import load_artifact
 from service.labels import LABELS
+from service.preprocess import IMAGE_SIZE
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions on a split.
+    """A network's answers on a split.
 
     Attributes:
         faces: the split.
-        probabilities: float32, shape (N, 7).
-        unseen: bool, shape (N,): the image does not also stand in train.
+        logits: float32, shape (N, 7).
+        temperature: what the logits are divided by.
+        unseen: bool, shape (N,): the image does not also stand in train; None where the
+            split is train itself or train is absent.
     """
 
     faces: Faces
-    probabilities: NDArray[np.float32]
-    unseen: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    temperature: float = 1.0
+    unseen: NDArray[np.bool_] | None = None
 
-    @property
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Calibrated probabilities, shape (N, 7)."""
+        logits = torch.from_numpy(self.logits) / self.temperature
+        probabilities: NDArray[np.float32] = functional.softmax(logits, 1).numpy()
+        return probabilities
+
+    @cached_property
     def predicted(self) -> NDArray[np.intp]:
         """Index of the likeliest label, shape (N,)."""
-        labels: NDArray[np.intp] = self.probabilities.argmax(1)
+        labels: NDArray[np.intp] = self.logits.argmax(1)
         return labels
 
-    def accuracy(self, rows: NDArray[np.bool_] | None = None) -> float:
-        """Share of right labels, 0 to 1, over the rows or all."""
-        right = self.predicted == self.faces.labels
-        return float(right.mean() if rows is None else right[rows].mean())
-
-    def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        chosen = self.probabilities[np.arange(len(self.faces)), self.faces.labels]
-        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
-
+    @cached_property
     def confusion(self) -> NDArray[np.int64]:
         """Counts, shape (7, 7): true label by predicted label."""
-        counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
-        np.add.at(counts, (self.faces.labels, self.predicted), 1)
-        return counts
+        return count_confusion(self.faces.labels, self.predicted)
 
-    def f1(self) -> NDArray[np.float64]:
-        """F1 of each class, shape (7,); 0 for a class neither present nor predicted."""
-        counts = self.confusion()
-        total = counts.sum(0) + counts.sum(1)
-        scores: NDArray[np.float64] = 2 * counts.diagonal() / np.maximum(total, 1)
-        return scores
+    @property
+    def accuracy(self) -> float:
+        """Share of right labels, 0 to 1."""
+        return float((self.predicted == self.faces.labels).mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return mean_loss(self.probabilities, self.faces.labels)
+
+    def without_seen(self) -> "Evaluation | None":
+        """The unseen images only; None where they are not known or none."""
+        if self.unseen is None or not self.unseen.any():
+            return None
+        faces, logits = self.faces.select(self.unseen), self.logits[self.unseen]
+        return replace(self, faces=faces, logits=logits, unseen=None)
 
 
-def evaluate(artifact: Path, data: Path, split: str, device: torch.device) -> Evaluation:
-    """Run an artifact over a split.
+def evaluate(
+    artifact: Path, data: Path, split: str, device: torch.device
+) -> tuple[Evaluation, Evaluation]:
+    """Run an artifact over a split, without and with the mirror image's logits averaged in.
 
     Raises:
         ArtifactError: the artifact does not pass its checks.
-        DataError: the split cannot be read.
+        DataError: the split cannot be read, or train is there and malformed.
     """
     loaded = load_artifact(artifact)
     faces = load_split(data, split)
+    unseen = None if split == "train" else find_unseen(faces, data)
     network = loaded.network.to(device).to(memory_format=torch.channels_last)
     images, _ = on_device(faces, device)
-    logits = predict_logits(network, images) / loaded.card["temperature"]
-    probabilities = functional.softmax(logits, 1).cpu().numpy()
-    return Evaluation(faces, probabilities, find_unseen(faces, data))
+    logits = predict_logits(network, images)
+    both = (logits + predict_logits(network, images.flip(3))) / 2
+    temperature = float(loaded.card.get("temperature", 1.0))
+    plain = Evaluation(faces, logits.cpu().numpy(), temperature, unseen)
+    return plain, replace(plain, logits=both.cpu().numpy())
 
 
-def find_unseen(faces: Faces, data: Path) -> NDArray[np.bool_]:
-    """Which faces do not stand in the train split to the byte; all, where that is absent."""
+def find_unseen(faces: Faces, data: Path) -> NDArray[np.bool_] | None:
+    """Which faces do not stand in the train split to the byte; None where that is absent."""
     try:
         seen = set(load_split(data, "train").pixels())
-    except DataError:
-        seen = set()
+    except AbsentSplitError:
+        return None
     return np.array([pixels not in seen for pixels in faces.pixels()])
 
 
-def format_evaluation(result: Evaluation) -> str:
-    """The figures as text."""
-    confusion = result.confusion()
-    lines = [
-        f"images             {len(result.faces)}",
-        f"accuracy           {result.accuracy():.4f}",
-        f"loss               {result.loss():.4f}",
-        f"macro F1           {result.f1().mean():.4f}",
-        f"not also in train  {result.accuracy(result.unseen):.4f} of {result.unseen.sum()} images",
-        "",
-        f"{'true, predicted':>16} " + " ".join(f"{label:>8}" for label in LABELS) + "       F1",
-    ]
-    for label, row, f1 in zip(LABELS, confusion, result.f1(), strict=True):
-        lines.append(f"{label:>16} " + " ".join(f"{count:8d}" for count in row) + f" {f1:8.4f}")
-    return "\n".join(lines)
+@torch.inference_mode()
+def time_per_image(
+    network: nn.Module, device: torch.device, batch_size: int, rounds: int = 10
+) -> float:
+    """Median seconds an image of forward passes as in `predict_logits`."""
+    images = torch.zeros(batch_size, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8, device=device)
+    network = network.to(device).to(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        predict_logits(network, images, batch_size).cpu()
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:])) / batch_size
 
 
 def write_predictions(path: Path, result: Evaluation) -> None:
     """One csv row an image: SHA-256 of its pixels, true and predicted label, probabilities."""
+    rows = zip(
+        result.faces.pixels(),
+        result.faces.labels,
+        result.predicted,
+        result.probabilities,
+        strict=True,
+    )
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["pixels_sha256", "label", "predicted", *LABELS])
-        rows = zip(result.faces.pixels(), result.faces.labels, result.probabilities, strict=True)
-        for pixels, label, probabilities in rows:
+        for pixels, label, predicted, probabilities in rows:
             name = hashlib.sha256(pixels).hexdigest()
             scores = [f"{p:.6f}" for p in probabilities]
-            writer.writerow([name, LABELS[label], LABELS[probabilities.argmax()], *scores])
+            writer.writerow([name, LABELS[label], LABELS[predicted], *scores])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,9 @@ def save_artifact(
         network: built from `config`.
         config: the network's configuration.
         facts: what else the card says: recipe, seed, data, metrics, licence.
+
+    Raises:
+        ArtifactError: a file cannot be written; what stood there stays.
     """
     state = {
         name: tensor.detach().cpu().contiguous()
@@ -63,6 +67,15 @@ def save_artifact(
     }
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / WEIGHTS_FILE, weights)
+    write_card(folder, card)
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace an artifact's card, whole or not at all.
+
+    Raises:
+        ArtifactError: it cannot be written; the old one stays.
+    """
     _write_whole(folder / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
 
 
@@ -123,5 +136,10 @@ def _read(path: Path) -> bytes:
 
 def _write_whole(path: Path, content: bytes) -> None:
     fresh = path.with_name(path.name + ".tmp")
-    fresh.write_bytes(content)
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise ArtifactError(f"{path}: not written, {error.strerror}") from None

@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+import argparse
+from pathlib import Path
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """`--data`."""
+    text = "fer2013.csv, icml_face_data.csv, or a folder of <split>/<label>/<image>"
+    parser.add_argument("--data", type=Path, required=True, help=text)
+
+
+def add_artifact(parser: argparse.ArgumentParser) -> None:
+    """`--artifact`."""
+    text = "folder of weights.safetensors and card.json (default: the shipped model)"
+    parser.add_argument("--artifact", type=Path, default=Path("models/compact"), help=text)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def positive(text: str) -> int:
+    """An argument of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value

@@ -1,0 +1,121 @@
+"""Commands that measure: their options and what they print."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.arguments import add_artifact, add_data, add_device
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_evaluate(commands: "Commands") -> None:
+    """`evaluate`: measure an artifact on a split."""
+    parser = commands.add_parser("evaluate", help="measure an artifact on a split")
+    _add_common(parser)
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    parser.add_argument("--predictions", type=Path, help="csv to write, one row an image")
+    parser.set_defaults(command=run_evaluate)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Print the figures."""
+    from search.device import pick_device
+    from search.evaluate import evaluate, time_per_image, write_predictions
+    from search.summary import format_evaluation
+    from service.artifact import load_artifact
+
+    device = pick_device(options.device)
+    plain, mirrored = evaluate(options.artifact, options.data, options.split, device)
+    print(format_evaluation(plain, mirrored), "\n")
+    network = load_artifact(options.artifact).network
+    for batch in (1, 64):
+        seconds = time_per_image(network, device, batch)
+        print(f"time an image     {seconds * 1e3:.2f} ms in batches of {batch} on {device}")
+    if options.predictions:
+        write_predictions(options.predictions, plain)
+
+
+def add_calibrate(commands: "Commands") -> None:
+    """`calibrate`: fit temperature and threshold on validation."""
+    text = "fit confidence on validation and write it and the figures into the card"
+    _add_common(commands.add_parser("calibrate", help=text), command=run_calibrate)
+
+
+def run_calibrate(options: argparse.Namespace) -> None:
+    """Print what was written into the card."""
+    from search.calibrate import calibrate
+    from search.device import pick_device
+
+    result = calibrate(options.artifact, options.data, pick_device(options.device))
+    facts = result.facts
+    print(f"temperature      {result.temperature:g} (fitted on {facts['images']} images)")
+    print(f"ECE              {facts['ece_before']:.4f} before, {facts['ece_after']:.4f} after")
+    print(f"loss             {facts['loss_before']:.4f} before, {facts['loss_after']:.4f} after")
+    print(
+        f"uncertain below  {result.uncertain_below:g}: "
+        f"{facts['accuracy_when_answered']:.2%} right among the {facts['coverage']:.2%} answered"
+    )
+
+
+def add_robustness(commands: "Commands") -> None:
+    """`robustness`: accuracy on spoilt images."""
+    text = "measure accuracy on spoilt validation images and write it into the card"
+    _add_common(commands.add_parser("robustness", help=text), command=run_robustness)
+
+
+def run_robustness(options: argparse.Namespace) -> None:
+    """Print one line a fault."""
+    from search.device import pick_device
+    from search.robustness import record_robustness
+
+    facts = record_robustness(options.artifact, options.data, pick_device(options.device))
+    for name, accuracy in facts["accuracy"].items():
+        print(f"{name:<28} {accuracy:.4f}")
+
+
+def add_report(commands: "Commands") -> None:
+    """`report`: curves and figures as one page."""
+    parser = commands.add_parser("report", help="draw a model's curves and figures as one page")
+    _add_common(parser, command=run_report)
+    _add_out(parser)
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Write the page and say where it lies."""
+    from search.artifact_report import write_artifact_report
+    from search.device import pick_device
+
+    device = pick_device(options.device)
+    print(write_artifact_report(options.artifact, options.data, options.out, device))
+
+
+def add_audit(commands: "Commands") -> None:
+    """`audit`: faults of the data set."""
+    parser = commands.add_parser("audit", help="find faults of the data set")
+    add_data(parser)
+    _add_out(parser)
+    parser.set_defaults(command=run_audit)
+
+
+def run_audit(options: argparse.Namespace) -> None:
+    """Print the counts, write the page and say where it lies."""
+    from search.audit import write_audit
+
+    print(write_audit(options.data, options.out))
+
+
+def _add_common(
+    parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None] | None = None
+) -> None:
+    add_data(parser)
+    add_device(parser)
+    add_artifact(parser)
+    parser.set_defaults(command=command)
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    text = "folder for the page and its pictures, which show faces of the data set"
+    parser.add_argument("--out", type=Path, required=True, help=text)

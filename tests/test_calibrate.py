@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search.calibrate import calibrate, fit_calibration, fit_temperature, pick_threshold
+from search.evaluate import Evaluation
+from search.scores import Coverage
+from service.artifact import load_artifact
+from tests.conftest import make_faces
+
+
+def draw(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn from their softmax at a temperature."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (count, 7)).astype(np.float32)
+    noise = rng.gumbel(size=logits.shape)
+    return logits, (logits / temperature + noise).argmax(1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    assert fit_temperature(*draw(temperature)) == pytest.approx(temperature, rel=0.03)
+
+
+def test_the_threshold_keeps_the_target() -> None:
+    logits, labels = draw(2.5)
+    faces = make_faces(1)
+    result = fit_calibration(Evaluation(type(faces)(faces.images, labels), logits))
+    calibrated = Evaluation(faces, logits, result.temperature).probabilities
+    answered = calibrated.max(1) >= result.uncertain_below
+    right = calibrated.argmax(1) == labels
+    assert 0 < answered.mean() < 1
+    assert right[answered].mean() >= 0.8 > right.mean()
+    assert answered.mean() == pytest.approx(result.facts["coverage"], abs=1e-3)
+    assert result.facts["ece_after"] < 0.02 < result.facts["ece_before"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [
+        ([1.0, 0.9], (0.0, 1.0, 0.9)),
+        ([1.0, 0.7], (0.9, 0.5, 1.0)),
+        ([0.5, 0.7], (1.0, 0.0, 0.0)),
+    ],
+)
+def test_the_widest_coverage_that_reaches_the_target(
+    accuracy: list[float], expected: tuple[float, float, float]
+) -> None:
+    curve = Coverage(np.array([0.9, 0.4]), np.array([0.5, 1.0]), np.array(accuracy))
+    assert pick_threshold(curve, 0.8) == expected
+
+
+def test_the_card_gets_the_figures_and_stays_valid(artifact: Path, data: Path) -> None:
+    result = calibrate(artifact, data, torch.device("cpu"))
+    card = load_artifact(artifact).card
+    assert card["name"] == "tiny"
+    assert (card["temperature"], card["uncertain_below"]) == (
+        result.temperature,
+        result.uncertain_below,
+    )
+    figures = card["metrics"]["validation"]
+    assert figures["images"] == 35
+    assert np.sum(figures["confusion"]) == 35
+    assert np.trace(figures["confusion"]) / 35 == pytest.approx(figures["accuracy"])
+    assert set(figures["mirrored"]) >= {"accuracy", "macro_f1", "ece"}
+    json.dumps(card, allow_nan=False)
