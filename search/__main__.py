@@ -8,7 +8,7 @@ from pathlib import Path
 from search.arguments import add_artifact, add_data, add_device, positive
 from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
 from search.config import NETWORKS, RECIPES
-from search.errors import DataError, TrainingError
+from search.errors import DataError, StoppedError, TrainingError
 from service.artifact import ArtifactError
 
 
@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (DataError, TrainingError, ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except StoppedError as error:
+        print(f"{error}; the same command goes on from where it was", file=sys.stderr)
+        return 128 + error.signal
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from where it was", file=sys.stderr)
         return 130
@@ -53,6 +56,8 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
+    modes, text = ("default", "reduce-overhead", "max-autotune"), "compile the network (torch)"
+    parser.add_argument("--compile", choices=modes, help=text)
     parser.set_defaults(command=run_retrain)
 
 
@@ -74,6 +79,7 @@ def run_retrain(options: argparse.Namespace) -> None:
         device=pick_device(options.device),
         start_from=options.start_from,
         teachers=options.teacher,
+        compile_mode=options.compile,
     )
     print(f"artifact: {folder}")
 

@@ -39,6 +39,11 @@ class Recipe:
         zoom: largest relative change of size either way.
         shift: largest shift of each axis, share of the side, either way.
         erase: probability that a rectangle is blanked (Zhong et al., 2020).
+        mixup: both parameters of the beta distribution that a batch's share is drawn from
+            (Zhang et al., 2018); 0 turns it off.
+        cutmix: the same for a pasted rectangle (Yun et al., 2019).
+        balance: draw images with replacement by (size of their class) ** -balance; at 1 all
+            classes are equally frequent, at 0 each image comes once an epoch.
         sizes: (share of the epochs, side in pixels): images are sampled at this side until
             that share has passed; smaller early images save time (progressive resizing).
         drop_duplicates: train once on images that stand in the split several times.
@@ -60,6 +65,9 @@ class Recipe:
     zoom: float = 0.0
     shift: float = 0.0
     erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    balance: float = 0.0
     sizes: tuple[tuple[float, int], ...] = ((1.0, IMAGE_SIZE),)
     drop_duplicates: bool = False
     distill: float = 0.0
@@ -67,6 +75,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError("epochs must be at least 1 and batch_size at least 2")
+        if min(self.mixup, self.cutmix, self.balance) < 0:
+            raise ValueError("mixup, cutmix and balance must not be negative")
         if self.sizes[-1][0] != 1.0 or list(self.sizes) != sorted(self.sizes):
             raise ValueError("sizes must have rising shares that end at 1.0")
 

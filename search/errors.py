@@ -11,3 +11,15 @@ class AbsentSplitError(DataError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on, or a checkpoint does not belong to this run."""
+
+
+class StoppedError(RuntimeError):
+    """A signal asked the run to end, and its state is saved.
+
+    Attributes:
+        signal: the signal's number.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__("stopped and saved")
+        self.signal = signal

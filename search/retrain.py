@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 
+from search.calibrate import calibrate
 from search.config import Recipe
 from search.data import Faces, drop_duplicates, load_split
+from search.distributed import rank
 from search.errors import TrainingError
+from search.robustness import record_robustness
 from search.train import Plan, Run, fit
-from service.artifact import load_artifact, save_artifact
+from service.artifact import HISTORY_FILE, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 
 LICENCE = "Apache-2.0 for the code; weights trained on FER2013, for research use only"
@@ -33,6 +36,7 @@ def retrain(
     device: torch.device,
     start_from: Path | None = None,
     teachers: Sequence[Path] = (),
+    compile_mode: str | None = None,
 ) -> Path:
     """Train one network and write `out/artifact`; the same call again resumes.
 
@@ -40,12 +44,13 @@ def retrain(
         data: FER2013 in any form `search.data.load_split` reads.
         network: what to build.
         recipe: how to train it.
-        out: folder for `checkpoint.pt`, `history.csv` and `artifact/`.
+        out: folder for `checkpoint.pt` and `artifact/`, with the curve in its `history.csv`.
         name: the model's name in its card.
         seed: fixes weights, order and augmentation.
         device: CPU or CUDA.
         start_from: artifact of the same network to go on from, in place of fresh weights.
         teachers: artifacts whose answers a recipe that distils mixes into the targets.
+        compile_mode: as in `search.train.fit`.
 
     Returns:
         The artifact's folder.
@@ -71,7 +76,6 @@ def retrain(
         start_from=first.card["weights_sha256"] if first else None,
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
-    progress = Progress(recipe.epochs)
     run = fit(
         plan,
         train,
@@ -80,12 +84,20 @@ def retrain(
         initial=first.network if first else None,
         teachers=[teacher.network for teacher in taught_by],
         checkpoint=out / "checkpoint.pt",
-        report=progress.show,
+        compile_mode=compile_mode,
+        report=Progress(recipe.epochs).show,
     )
-    write_history(out / "history.csv", run)
-    facts = describe(plan, run, validation, name)
-    save_artifact(out / "artifact", run.average, network, facts)
+    if rank() == 0:
+        write_artifact(out / "artifact", plan, run, validation, name)
+        calibrate(out / "artifact", data, device)
+        record_robustness(out / "artifact", data, device)
     return out / "artifact"
+
+
+def write_artifact(folder: Path, plan: Plan, run: Run, validation: Faces, name: str) -> None:
+    """Weights, card and curve of a finished run."""
+    save_artifact(folder, run.average, plan.network, describe(plan, run, validation, name))
+    write_history(folder / HISTORY_FILE, run)
 
 
 class Progress:

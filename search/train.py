@@ -1,25 +1,30 @@
 """The training loop: data on the device, no host synchronisation inside an epoch."""
 
 import math
-import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from search.augment import augment
+from search.checkpoint import read_checkpoint, write_checkpoint
 from search.config import Recipe
 from search.data import Faces
 from search.device import pick_precision
+from search.distributed import average_over_processes, own_part, rank, world, wrap
 from search.errors import TrainingError
+from search.mix import mix
 from search.optimizer import make_optimizers, rate_factor
+from search.stop import StopWish, catch_stop
 from service.labels import LABELS
 from service.network import NetworkConfig, build_network, config_to_dict
 from service.preprocess import standardize
@@ -59,21 +64,25 @@ class Plan:
 
 @dataclass
 class Run:
-    """A training run's state between two epochs.
+    """A training run's state between two steps.
 
     Attributes:
         network: being trained.
         average: moving average of its weights; measured, and kept in the end.
         optimizers: one or two, by the recipe.
         commit: the code that the run was started with.
+        forward: the network as it is called: itself, compiled, or spread over processes.
         history: the figures of each finished epoch.
+        pause: where within the next epoch the run was stopped; empty between epochs.
     """
 
     network: nn.Module
     average: nn.Module
     optimizers: list[torch.optim.Optimizer]
     commit: str
+    forward: nn.Module
     history: list[dict[str, float]] = field(default_factory=list)
+    pause: dict[str, Any] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -88,6 +97,7 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "commit": self.commit,
             "history": self.history,
+            "pause": self.pause,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -97,6 +107,7 @@ class Run:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.commit, self.history = state["commit"], state["history"]
+        self.pause = state.get("pause", {})
 
 
 def fit(
@@ -108,9 +119,13 @@ def fit(
     initial: nn.Module | None = None,
     teachers: Sequence[nn.Module] = (),
     checkpoint: Path | None = None,
+    compile_mode: str | None = None,
     report: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Run:
     """Train a network from its plan, resuming from the checkpoint if that exists.
+
+    With a checkpoint, SIGTERM and Ctrl-C save within the epoch. Of several processes under
+    torchrun only the first writes, and signals end them at the last finished epoch.
 
     Args:
         plan: network, recipe and seed; `train_digest` must be the digest of `train`.
@@ -120,6 +135,7 @@ def fit(
         initial: network of the plan's `start_from`.
         teachers: networks of the plan's `teachers`.
         checkpoint: file rewritten, whole or not at all, after every epoch.
+        compile_mode: mode of `torch.compile`, None for eager; `reduce-overhead` uses CUDA graphs.
         report: called with each epoch's figures (`epoch`, `loss`, `accuracy`,
             `validation_loss`, `validation_accuracy`, `images_per_second`).
 
@@ -127,26 +143,48 @@ def fit(
         The finished run; its `average` is the network to keep.
 
     Raises:
-        TrainingError: the loss is not finite, or the checkpoint is of another plan or torn.
+        TrainingError: the loss is not finite, a batch has too few faces, or the checkpoint is
+            of another plan, torn or cannot be written.
+        StoppedError: a signal asked to stop; all is saved.
     """
+    check_batches(plan.recipe, len(train))
     run = start(plan, device, initial)
     if checkpoint and checkpoint.exists():
-        run.restore(read_checkpoint(checkpoint, plan))
+        run.restore(read_checkpoint(checkpoint, plan.fields()))
+    run.forward = wrap(run.network)
+    if compile_mode:
+        run.forward = torch.compile(run.forward, mode=compile_mode, dynamic=False)
     images, labels = on_device(train, device)
     held_out = on_device(validation, device)
     targets = make_targets(plan.recipe, images, labels, teachers)
-    while run.epoch < plan.recipe.epochs:
-        started = time.perf_counter()
-        figures = train_epoch(run, plan, images, labels, targets)
-        seconds = time.perf_counter() - started
-        figures["images_per_second"] = len(labels) / seconds
-        loss, accuracy = measure(run.average, *held_out)
-        figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
-        run.history.append(figures)
-        if checkpoint:
-            write_checkpoint(checkpoint, plan, run)
-        report(figures)
+    with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
+        while run.epoch < plan.recipe.epochs:
+            figures = train_epoch(run, plan, images, labels, targets, wish)
+            if figures:
+                loss, accuracy = measure(run.average, *held_out)
+                figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
+                run.history.append(figures)
+            if checkpoint and rank() == 0:
+                write_checkpoint(checkpoint, plan.fields(), run.state())
+            if figures and rank() == 0:
+                report(figures)
+            if wish:
+                raise wish.error()
     return run
+
+
+def check_batches(recipe: Recipe, count: int) -> None:
+    """Refuse a split without one whole batch, and a batch that the processes cannot share.
+
+    Raises:
+        TrainingError: one of both.
+    """
+    if count < recipe.batch_size:
+        raise TrainingError(
+            f"{count} faces to train on are fewer than a batch of {recipe.batch_size}"
+        )
+    if recipe.batch_size % world():
+        raise TrainingError(f"{world()} processes cannot share a batch of {recipe.batch_size}")
 
 
 def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) -> Run:
@@ -159,7 +197,8 @@ def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) ->
     if initial is not None:
         network.load_state_dict(initial.state_dict())
     average.load_state_dict(network.state_dict())
-    return Run(network, average, make_optimizers(network, plan.recipe), current_commit())
+    optimizers = make_optimizers(network, plan.recipe)
+    return Run(network, average, optimizers, current_commit(), forward=network)
 
 
 def current_commit() -> str:
@@ -203,29 +242,70 @@ def make_targets(
 
 
 def train_epoch(
-    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor
+    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor, stop: StopWish
 ) -> dict[str, float]:
-    """One pass over the data in an order fixed by seed and epoch; returns its figures."""
+    """One pass over the data in an order fixed by seed and epoch.
+
+    Returns:
+        The epoch's figures; empty if it was stopped, which leaves `run.pause` behind.
+    """
     recipe, device = plan.recipe, images.device
     # Seeding each epoch afresh makes a resumed run equal to one that never stopped.
     seed = plan.seed * 100_003 + run.epoch
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + 7919 * rank())
     generator = torch.Generator(device).manual_seed(seed)
-    order = torch.randperm(len(labels), generator=generator, device=device)
+    order = draw_order(labels, recipe, generator)
     steps = len(labels) // recipe.batch_size
-    totals = torch.zeros(2, device=device)
+    first, totals = resume_epoch(run, generator)
     size = recipe.size_at(run.epoch)
     run.network.train()
-    for step in tqdm(range(steps), f"epoch {run.epoch + 1}", leave=False, disable=None):
+    started = time.perf_counter()
+    for step in tqdm(range(first, steps), f"epoch {run.epoch + 1}", leave=False, disable=None):
+        if stop:
+            run.pause = pause_epoch(step, totals, generator)
+            return {}
         rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
         batch = augment(standardize(images[rows]), recipe, size, generator)
-        totals += train_step(run, batch, labels[rows], targets[rows])
+        draw = np.random.default_rng((plan.seed, run.epoch, step))
+        batch, wanted = mix(batch, targets[rows], recipe, draw)
+        totals += train_step(run, *map(own_part, (batch, labels[rows], wanted)))
         update_average(run, recipe.ema_decay, run.epoch * steps + step)
-    loss, accuracy = (totals / steps).tolist()
+    loss, accuracy = (average_over_processes(totals) / steps).tolist()
+    seconds = time.perf_counter() - started
     if not math.isfinite(loss):
         raise TrainingError(f"the loss of epoch {run.epoch + 1} is not finite")
-    return {"epoch": run.epoch + 1, "loss": loss, "accuracy": accuracy}
+    pace = (steps - first) * recipe.batch_size / seconds
+    figures = {"loss": loss, "accuracy": accuracy, "images_per_second": pace}
+    return {"epoch": run.epoch + 1, **figures}
+
+
+def draw_order(labels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Rows of an epoch in random order, shape (N,): each once, or balanced over the classes."""
+    if not recipe.balance:
+        return torch.randperm(len(labels), generator=generator, device=labels.device)
+    counts = labels.bincount(minlength=len(LABELS)).float()
+    weights = counts[labels] ** -recipe.balance
+    return weights.multinomial(len(labels), replacement=True, generator=generator)
+
+
+def pause_epoch(step: int, totals: Tensor, generator: torch.Generator) -> dict[str, Any]:
+    """What it takes to go on before a step as if nothing had happened."""
+    cuda = torch.cuda.get_rng_state(totals.device) if totals.is_cuda else None
+    states = {"generator": generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda}
+    return {"step": step, "totals": totals.cpu(), **states}
+
+
+def resume_epoch(run: Run, generator: torch.Generator) -> tuple[int, Tensor]:
+    """The step to begin with and the sums of loss and accuracy up to it, shape (2,)."""
+    device, pause, run.pause = generator.device, run.pause, {}
+    if not pause:
+        return 0, torch.zeros(2, device=device)
+    generator.set_state(pause["generator"])
+    torch.set_rng_state(pause["cpu"])
+    if pause["cuda"] is not None:
+        torch.cuda.set_rng_state(pause["cuda"], device)
+    return pause["step"], pause["totals"].to(device)
 
 
 def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -233,7 +313,7 @@ def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tens
     precision = pick_precision(batch.device)
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
-        logits = run.network(batch)
+        logits = run.forward(batch)
     loss = functional.cross_entropy(logits.float(), targets)
     torch.autograd.backward(loss)
     for optimizer in run.optimizers:
@@ -277,36 +357,3 @@ def measure(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, 
     logits = predict_logits(network, images)
     accuracy = (logits.argmax(1) == labels).float().mean().item()
     return functional.cross_entropy(logits, labels).item(), accuracy
-
-
-def write_checkpoint(path: Path, plan: Plan, run: Run) -> None:
-    """Replace the checkpoint in one step, so that a kill leaves the old one or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    with fresh.open("wb") as file:
-        torch.save({"plan": plan.fields(), "run": run.state()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def read_checkpoint(path: Path, plan: Plan) -> dict[str, Any]:
-    """The run's state in a checkpoint of this very plan.
-
-    Raises:
-        TrainingError: the file is torn, or of another network, recipe, seed or data.
-    """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        found, state = saved["plan"], saved["run"]
-    except Exception as error:
-        raise TrainingError(f"{path}: not a readable checkpoint ({error})") from None
-    wanted = plan.fields()
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
-    if differing:
-        raise TrainingError(
-            f"{path}: checkpoint of another run, {', '.join(differing)} differs; "
-            "name another output folder or remove it"
-        )
-    assert isinstance(state, dict)
-    return state

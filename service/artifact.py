@@ -17,6 +17,8 @@ from service.preprocess import IMAGE_SIZE
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 CARD_FILE: Final = "card.json"
+HISTORY_FILE: Final = "history.csv"
+"""The training's curve, one row an epoch; an artifact is complete without it."""
 SCHEMA_VERSION: Final = 1
 
 

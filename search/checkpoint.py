@@ -1,0 +1,57 @@
+"""A run's state on disk: written whole or not at all, read only by the run it belongs to."""
+
+import io
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.errors import TrainingError
+
+
+def write_checkpoint(path: Path, plan: dict[str, Any], state: dict[str, Any]) -> None:
+    """Replace the checkpoint in one step, so that a kill leaves the old one or the new.
+
+    Raises:
+        TrainingError: the file cannot be written (full disk); the old one stays.
+    """
+    # Through memory: on a full disk torch's own writer ends in an error without a cause.
+    buffer = io.BytesIO()
+    torch.save({"plan": plan, "run": state}, buffer)
+    fresh = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: not written, {error.strerror}; the checkpoint before it stays"
+        ) from None
+
+
+def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """The run's state in a checkpoint of this very plan.
+
+    Raises:
+        TrainingError: the file is torn, or of another network, recipe, seed or data.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        found, state = saved["plan"], saved["run"]
+    except Exception as error:
+        raise TrainingError(f"{path}: not a readable checkpoint ({error})") from None
+    differing = [key for key in plan if found.get(key) != plan[key]]
+    if differing:
+        raise TrainingError(
+            f"{path}: checkpoint of another run, {', '.join(differing)} differs; "
+            "name another output folder or remove it"
+        )
+    assert isinstance(state, dict)
+    return state

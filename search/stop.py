@@ -1,0 +1,45 @@
+"""SIGTERM and Ctrl-C as a wish to save and leave."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from search.errors import StoppedError
+
+
+class StopWish:
+    """Whether a signal asked to stop.
+
+    Attributes:
+        signal: its number, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __bool__(self) -> bool:
+        return self.signal != 0
+
+    def note(self, number: int, _: FrameType | None) -> None:
+        """Remember the signal; a second one acts as it does without this class."""
+        self.signal = number
+        signal.signal(number, signal.default_int_handler)
+
+    def error(self) -> StoppedError:
+        """What to raise once all is saved."""
+        return StoppedError(self.signal)
+
+
+@contextmanager
+def catch_stop() -> Iterator[StopWish]:
+    """Within, SIGTERM and SIGINT set the wish; needs the main thread."""
+    wish = StopWish()
+    before = {
+        number: signal.signal(number, wish.note) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
