@@ -6,6 +6,9 @@ from typing import Final, Literal
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 from service.preprocess import IMAGE_SIZE
 
+Optimizer = Literal["adam", "adamw", "muon"]
+Schedule = Literal["constant", "cosine"]
+
 NETWORKS: Final[dict[str, NetworkConfig]] = {
     # The kernel list is inferred: it gives the printed 5,173,959 parameters, as 13 others do.
     "paper": PlainConfig(channels=(256, 512, 384, 192, 384)),
@@ -48,10 +51,10 @@ class Recipe:
 
     epochs: int
     batch_size: int = 128
-    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     ema_decay: float = 0.0

@@ -7,3 +7,7 @@ class DataError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on, or a checkpoint does not belong to this run."""
+
+
+class StudyError(RuntimeError):
+    """A study cannot be reached or read, or is of another space, protocol or data."""
