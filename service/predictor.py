@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.artifact import Artifact
+from service.device import pick_device
 from service.preprocess import IMAGE_SIZE, standardize
 
 
@@ -20,9 +21,7 @@ class Predictor:
     """
 
     def __init__(self, artifact: Artifact, device: str, max_batch_size: int) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.max_batch_size = max_batch_size
         self.temperature = float(artifact.card.get("temperature", 1.0))
         self.network = (
