@@ -5,7 +5,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.images import FORMATS
+from service.formats import FORMATS
 from service.schemas import BatchAnswer, Failure, Info, Prediction
 
 _IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
