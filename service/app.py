@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.exposition import share_metrics
 
-share_metrics()
+IS_PARENT = share_metrics()
 
 import bentoml
 import torch
@@ -14,8 +14,8 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import images
-from service.artifact import Artifact, ArtifactError, load_artifact
+from service import images, metrics
+from service.artifact import ArtifactError, load_artifact
 from service.batching import Batcher
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm
@@ -40,10 +40,10 @@ def read_settings() -> Settings:
     return settings
 
 
-def find_model(tag: str) -> tuple[BentoModel, Artifact]:
-    """The model's place in the store, and the model.
+def find_model(tag: str) -> BentoModel:
+    """The model's place in the store.
 
-    Loaded on import, in BentoML's parent process too: a worker that failed would be
+    Checked on import in BentoML's parent process: a worker that failed would be
     started again and again.
 
     Raises:
@@ -54,15 +54,16 @@ def find_model(tag: str) -> tuple[BentoModel, Artifact]:
         stored = reference.stored
         if stored is None:
             raise SystemExit(f"error: no model {tag} in the BentoML store; run: make model")
-        return reference, load_artifact(Path(stored.path))
+        if IS_PARENT:
+            load_artifact(Path(stored.path))
     except (BentoMLException, ValueError) as error:
         raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {error}") from None
     except ArtifactError as error:
         raise SystemExit(f"error: {error}") from None
+    return reference
 
 
 SETTINGS = read_settings()
-MODEL, ARTIFACT = find_model(SETTINGS.model)
 APP = make_app(SETTINGS)
 
 
@@ -92,12 +93,14 @@ class Front:
 class FacialEmotion:
     """Names the expression in face images."""
 
-    model = MODEL
+    model = find_model(SETTINGS.model)
 
     def __init__(self) -> None:
         configure_log(SETTINGS.log_level)
         torch.set_num_threads(SETTINGS.threads)
-        predictor = Predictor(ARTIFACT, SETTINGS.device, SETTINGS.max_batch_size)
+        stored = self.model
+        artifact = load_artifact(Path(stored.path))
+        predictor = Predictor(artifact, SETTINGS.device, SETTINGS.max_batch_size)
         predictor.warm_up()
         images.warm_up()
         batcher = Batcher(
@@ -107,12 +110,14 @@ class FacialEmotion:
             max_queue=SETTINGS.max_queue,
             stall_seconds=SETTINGS.stall_seconds,
         )
-        APP.state.backend = Backend(batcher, str(self.model.stored.tag), ARTIFACT.card, SETTINGS)
+        APP.state.backend = Backend(batcher, str(stored.tag), artifact.card, SETTINGS)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Begin to gather batches."""
         APP.state.backend.batcher.start()
+        metrics.READY.set(1)
+        metrics.MODEL.labels(APP.state.backend.model).set(1)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

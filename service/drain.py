@@ -32,6 +32,7 @@ def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float)
         if health.draining:
             return
         health.draining = True
+        metrics.READY.set(0)
         watchdog = threading.Timer(grace_seconds, _leave)
         watchdog.daemon = True
         watchdog.start()

@@ -19,17 +19,22 @@ _PROMETHEUS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _MEMORY: Final = "/dev/shm"
 
 
-def share_metrics() -> None:
+def share_metrics() -> bool:
     """Choose the folder in BentoML's parent process, take it over in its workers.
 
     Call before the first metric is made.
+
+    Returns:
+        Whether this is the parent.
     """
-    if _OURS not in os.environ:
+    parent = _OURS not in os.environ
+    if parent:
         place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
         folder = tempfile.mkdtemp(prefix="facial-emotion-", dir=place)
         os.environ[_OURS] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[_PROMETHEUS] = os.environ[_OURS]
+    return parent
 
 
 def expose() -> bytes:

@@ -130,16 +130,18 @@ class _MemoryParser(MultiPartParser):
 
 
 async def _parse_form(request: Request, settings: Settings, buffer: Buffer, files: int) -> FormData:
-    body = limited(request, settings, buffer)
+    async def body() -> AsyncGenerator[bytes, None]:
+        async for part in limited(request, settings, buffer):
+            yield part
+        if not parser.ended:
+            text = "The form breaks off before its last boundary."
+            raise RequestError(400, "invalid_form", text)
+
     parser = _MemoryParser(
-        request.headers, body, max_files=files + _OTHER_PARTS, max_fields=_OTHER_PARTS
+        request.headers, body(), max_files=files + _OTHER_PARTS, max_fields=_OTHER_PARTS
     )
     try:
-        form = await parser.parse()
-        if not parser.ended:
-            await form.close()
-            raise RequestError(400, "invalid_form", "The form breaks off before its last boundary.")
-        return form
+        return await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(files) from None
