@@ -8,6 +8,7 @@ from pathlib import Path
 from search.config import NETWORKS, RECIPES
 from search.errors import DataError, StudyError, TrainingError
 from service.artifact import ArtifactError
+from service.device import DeviceError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.command(options)
-    except (DataError, StudyError, TrainingError, ArtifactError, OSError) as error:
+    except (DataError, StudyError, TrainingError, ArtifactError, DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -109,7 +110,7 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def run_retrain(options: argparse.Namespace) -> None:
     """Train and say where the artifact lies."""
-    from search.device import pick_device
+    from service.device import pick_device
     from search.retrain import retrain
 
     recipe = RECIPES[options.recipe]
@@ -142,7 +143,7 @@ def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Print the figures."""
-    from search.device import pick_device
+    from service.device import pick_device
     from search.evaluate import evaluate, format_evaluation, write_predictions
 
     device = pick_device(options.device)

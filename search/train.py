@@ -17,7 +17,7 @@ from tqdm import tqdm
 from search.augment import augment
 from search.config import Recipe
 from search.data import Faces
-from search.device import pick_precision
+from service.device import pick_precision
 from search.errors import TrainingError
 from search.optimizer import make_optimizers, rate_factor
 from service.labels import LABELS
