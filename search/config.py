@@ -19,6 +19,14 @@ NETWORKS: Final[dict[str, NetworkConfig]] = {
         drop_path=0.05,
         head_dropout=0.2,
     ),
+    # A teacher for `compact`: twice its work, more than twice its weights.
+    "wide": ResidualConfig(
+        stem_channels=40,
+        channels=(56, 112, 224),
+        depths=(1, 2, 3),
+        drop_path=0.1,
+        head_dropout=0.3,
+    ),
 }
 
 
@@ -104,6 +112,25 @@ RECIPES: Final[dict[str, Recipe]] = {
         erase=0.25,
         sizes=((0.45, 32), (0.75, 40), (1.0, 48)),
         drop_duplicates=True,
+    ),
+    # For a new network beside one that is trained already: `retrain --teacher A`.
+    "distill": Recipe(
+        epochs=30,
+        optimizer="muon",
+        learning_rate=0.03,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=1,
+        label_smoothing=0.05,
+        ema_decay=0.998,
+        mirror=True,
+        rotation=15,
+        zoom=0.15,
+        shift=0.1,
+        erase=0.25,
+        sizes=((0.45, 32), (0.75, 40), (1.0, 48)),
+        drop_duplicates=True,
+        distill=0.5,
     ),
     # For a network that is trained already: `retrain --start-from A --teacher A`.
     "refine": Recipe(
