@@ -110,8 +110,8 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def run_retrain(options: argparse.Namespace) -> None:
     """Train and say where the artifact lies."""
-    from service.device import pick_device
     from search.retrain import retrain
+    from service.device import pick_device
 
     recipe = RECIPES[options.recipe]
     if options.epochs:
@@ -143,8 +143,8 @@ def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Print the figures."""
-    from service.device import pick_device
     from search.evaluate import evaluate, format_evaluation, write_predictions
+    from service.device import pick_device
 
     device = pick_device(options.device)
     result = evaluate(options.artifact, options.data, options.split, device)

@@ -20,13 +20,13 @@ from optuna.trial import FrozenTrial
 
 from search.confirmation import best_trials, confirmation_templates, rank_confirmed
 from search.data import Faces, load_split
-from search.device import pick_device
 from search.errors import StudyError
 from search.progress import StudyProgress
 from search.slots import count_done
 from search.study import Protocol, connect, open_study
 from search.trial import train_trial
 from search.worker import work
+from service.device import pick_device
 
 MAX_FRUITLESS_DEATHS: Final = 8
 """Workers that may die one after the other without a trial done before the search stops."""

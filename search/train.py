@@ -17,9 +17,9 @@ from tqdm import tqdm
 from search.augment import augment
 from search.config import Recipe
 from search.data import Faces
-from service.device import pick_precision
 from search.errors import TrainingError
 from search.optimizer import make_optimizers, rate_factor
+from service.device import pick_precision
 from service.labels import LABELS
 from service.network import NetworkConfig, build_network, config_to_dict
 from service.preprocess import standardize
