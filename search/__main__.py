@@ -8,8 +8,9 @@ from pathlib import Path
 from search.arguments import add_artifact, add_data, add_device, positive
 from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
 from search.config import NETWORKS, RECIPES
-from search.errors import DataError, StoppedError, TrainingError
+from search.errors import DataError, StoppedError, StudyError, TrainingError
 from service.artifact import ArtifactError
+from service.device import DeviceError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.command(options)
-    except (DataError, TrainingError, ArtifactError, OSError) as error:
+    except (DataError, StudyError, TrainingError, ArtifactError, DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except StoppedError as error:
@@ -33,11 +34,65 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    add_run(commands)
     add_retrain(commands)
     for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
         add(commands)
     add_publish(commands)
     return parser
+
+
+def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`run`: search a space; without options the paper's own search."""
+    text = "random search over networks; the same command again resumes"
+    parser = commands.add_parser("run", help=text)
+    add_data(parser)
+    add_device(parser)
+    add_study(parser)
+    parser.add_argument("--trials", type=positive, default=500, help="the study's total")
+    parser.add_argument("--epochs", type=positive, default=20, help="of each trial")
+    parser.add_argument("--space", choices=("paper", "residual"), default="paper")
+    parser.add_argument("--sampler", choices=("random", "tpe"), default="random")
+    parser.add_argument("--pruner", choices=("none", "halving", "hyperband"), default="none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-parameters", type=positive, default=0, help="prune larger networks")
+    parser.add_argument("--max-flops", type=positive, default=0, help="prune costlier networks")
+    parser.add_argument("--workers", type=positive, default=1, help="processes on this machine")
+    parser.add_argument("--confirm", type=int, default=6, help="best trials to train again")
+    parser.add_argument("--confirm-seeds", type=int, default=3, help="seeds for each of them")
+    text = "seconds between a trial's signs of life; after three without one it counts as dead"
+    parser.add_argument("--heartbeat", type=positive, default=10, help=text)
+    parser.set_defaults(command=run_run)
+
+
+def run_run(options: argparse.Namespace) -> None:
+    """Search."""
+    from search.run import Search, digest_data, run_search
+    from search.study import Protocol
+
+    protocol = Protocol(
+        space=options.space,
+        epochs=options.epochs,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+        data_digest=digest_data(options.data),
+        max_parameters=options.max_parameters,
+        max_flops=options.max_flops,
+    )
+    search = Search(
+        data=options.data,
+        storage=options.storage,
+        name=options.study,
+        protocol=protocol,
+        trials=options.trials,
+        workers=options.workers,
+        device=options.device,
+        heartbeat=options.heartbeat,
+        confirm=options.confirm,
+        confirm_seeds=options.confirm_seeds,
+    )
+    run_search(search)
 
 
 def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -63,8 +118,8 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def run_retrain(options: argparse.Namespace) -> None:
     """Train and say where the artifact lies."""
-    from search.device import pick_device
     from search.retrain import retrain
+    from service.device import pick_device
 
     recipe = RECIPES[options.recipe]
     if options.epochs:
@@ -97,6 +152,13 @@ def run_publish(options: argparse.Namespace) -> None:
     from search.publish import publish
 
     print(publish(options.artifact, options.name))
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """`--storage` and `--study`."""
+    text = "database URL, or a path for SQLite"
+    parser.add_argument("--storage", default="runs/search.db", help=text)
+    parser.add_argument("--study", default="paper", help="the study's name")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ def add_evaluate(commands: "Commands") -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Print the figures."""
-    from search.device import pick_device
     from search.evaluate import evaluate, time_per_image, write_predictions
     from search.summary import format_evaluation
     from service.artifact import load_artifact
+    from service.device import pick_device
 
     device = pick_device(options.device)
     plain, mirrored = evaluate(options.artifact, options.data, options.split, device)
@@ -47,7 +47,7 @@ def add_calibrate(commands: "Commands") -> None:
 def run_calibrate(options: argparse.Namespace) -> None:
     """Print what was written into the card."""
     from search.calibrate import calibrate
-    from search.device import pick_device
+    from service.device import pick_device
 
     result = calibrate(options.artifact, options.data, pick_device(options.device))
     facts = result.facts
@@ -68,8 +68,8 @@ def add_robustness(commands: "Commands") -> None:
 
 def run_robustness(options: argparse.Namespace) -> None:
     """Print one line a fault."""
-    from search.device import pick_device
     from search.robustness import record_robustness
+    from service.device import pick_device
 
     facts = record_robustness(options.artifact, options.data, pick_device(options.device))
     for name, accuracy in facts["accuracy"].items():
@@ -86,7 +86,7 @@ def add_report(commands: "Commands") -> None:
 def run_report(options: argparse.Namespace) -> None:
     """Write the page and say where it lies."""
     from search.artifact_report import write_artifact_report
-    from search.device import pick_device
+    from service.device import pick_device
 
     device = pick_device(options.device)
     print(write_artifact_report(options.artifact, options.data, options.out, device))

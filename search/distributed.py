@@ -63,7 +63,7 @@ def wrap(network: nn.Module) -> nn.Module:
     if world() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     else:
         _share_norms(network)
     return DistributedDataParallel(network, broadcast_buffers=False)
@@ -98,7 +98,8 @@ class SharedBatchNorm(_BatchNorm):
             return super().forward(features)
         axes = [0, *range(2, features.ndim)]
         moments = torch.stack((features.mean(axes), features.square().mean(axes)))
-        mean, square = _SumOverProcesses.apply(moments) / world()
+        total: Tensor = _SumOverProcesses.apply(moments)
+        mean, square = total / world()
         variance = square - mean.square()
         self._track(mean.detach(), variance.detach(), features.numel() // len(mean) * world())
         shape = [1, -1, *[1] * (features.ndim - 2)]
@@ -122,7 +123,7 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(_: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         distributed.all_reduce(total)
         return total

@@ -23,3 +23,7 @@ class StoppedError(RuntimeError):
     def __init__(self, signal: int) -> None:
         super().__init__("stopped and saved")
         self.signal = signal
+
+
+class StudyError(RuntimeError):
+    """A study cannot be reached or read, or is of another space, protocol or data."""

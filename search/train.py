@@ -19,12 +19,12 @@ from search.augment import augment
 from search.checkpoint import read_checkpoint, write_checkpoint
 from search.config import Recipe
 from search.data import Faces
-from search.device import pick_precision
 from search.distributed import average_over_processes, own_part, rank, world, wrap
 from search.errors import TrainingError
 from search.mix import mix
 from search.optimizer import make_optimizers, rate_factor
 from search.stop import StopWish, catch_stop
+from service.device import pick_precision
 from service.labels import LABELS
 from service.network import NetworkConfig, build_network, config_to_dict
 from service.preprocess import standardize
@@ -80,7 +80,7 @@ class Run:
     average: nn.Module
     optimizers: list[torch.optim.Optimizer]
     commit: str
-    forward: nn.Module
+    forward: Callable[[Tensor], Tensor]
     history: list[dict[str, float]] = field(default_factory=list)
     pause: dict[str, Any] = field(default_factory=dict)
 
@@ -159,7 +159,7 @@ def fit(
     targets = make_targets(plan.recipe, images, labels, teachers)
     with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
         while run.epoch < plan.recipe.epochs:
-            figures = train_epoch(run, plan, images, labels, targets, wish)
+            figures = train_epoch(run, plan, images, labels, targets, stop=wish)
             if figures:
                 loss, accuracy = measure(run.average, *held_out)
                 figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
@@ -242,7 +242,7 @@ def make_targets(
 
 
 def train_epoch(
-    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor, stop: StopWish
+    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor, *, stop: StopWish
 ) -> dict[str, float]:
     """One pass over the data in an order fixed by seed and epoch.
 

@@ -1,65 +1,102 @@
-"""The BentoML service: finds the model in the store, warms it up, mounts the routes."""
+"""The BentoML service: finds the model in the store, warms it up, answers by our routes."""
 
+# ruff: noqa: E402
+import os
 from pathlib import Path
+
+from service.exposition import share_metrics
+
+IS_PARENT = share_metrics()
 
 import bentoml
 import torch
+from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import images
+from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
 from service.batching import Batcher
+from service.device import DeviceError, pick_device
+from service.drain import drain_on_sigterm
+from service.journal import configure_log
 from service.predictor import Predictor
 from service.routes import Backend, make_app
 from service.settings import Settings, SettingsError
+
+# Generated images set this, and BentoML then leaves killed workers dead.
+os.environ.pop("BENTOML_CONTAINERIZED", None)
 
 
 def read_settings() -> Settings:
     """The settings, or the end of the process with a line that says what is wrong."""
     try:
-        return Settings.from_environment()
+        settings = Settings.from_environment()
+        pick_device(settings.device)
     except SettingsError as error:
         raise SystemExit(f"error: {error}") from None
+    except DeviceError as error:
+        raise SystemExit(f"error: EMOTION_DEVICE: {error}") from None
+    return settings
 
 
 def find_model(tag: str) -> BentoModel:
     """The model's place in the store.
 
-    Checked on import, in BentoML's parent process: a worker that failed would be
+    Checked on import in BentoML's parent process: a worker that failed would be
     started again and again.
 
     Raises:
         SystemExit: it is not in the store, or its files are torn or altered.
     """
-    reference = BentoModel(tag)
-    stored = reference.stored
-    if stored is None:
-        raise SystemExit(f"error: no model {tag} in the BentoML store; run: make model")
     try:
-        load_artifact(Path(stored.path))
+        reference = BentoModel(tag)
+        stored = reference.stored
+        if stored is None:
+            raise SystemExit(f"error: no model {tag} in the BentoML store; run: make model")
+        if IS_PARENT:
+            load_artifact(Path(stored.path))
+    except (BentoMLException, ValueError) as error:
+        raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {error}") from None
     except ArtifactError as error:
         raise SystemExit(f"error: {error}") from None
     return reference
 
 
 SETTINGS = read_settings()
-APP = make_app()
+APP = make_app(SETTINGS)
+
+
+class Front:
+    """ASGI middleware that answers every request by our routes.
+
+    BentoML's own router would answer health and unknown paths in other shapes, matches each
+    path twice, and counts requests by their raw path, a label without bound.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass HTTP to our routes and the rest to BentoML."""
+        await (APP if scope["type"] == "http" else self.app)(scope, receive, send)
 
 
 @bentoml.service(
     name="facial-emotion",
     workers=SETTINGS.workers,
-    traffic={"timeout": 30},
-    # An access-log line costs more than decoding a face; the metrics count requests.
+    # Our own limits come first; this one answers in another shape.
+    traffic={"timeout": SETTINGS.body_seconds + SETTINGS.answer_seconds + 10},
     logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
 )
-@bentoml.asgi_app(APP, path="/")
 class FacialEmotion:
     """Names the expression in face images."""
 
     model = find_model(SETTINGS.model)
 
     def __init__(self) -> None:
+        configure_log(SETTINGS.log_level)
         torch.set_num_threads(SETTINGS.threads)
         stored = self.model
         artifact = load_artifact(Path(stored.path))
@@ -71,6 +108,7 @@ class FacialEmotion:
             max_batch_size=SETTINGS.max_batch_size,
             max_wait_ms=SETTINGS.max_wait_ms,
             max_queue=SETTINGS.max_queue,
+            stall_seconds=SETTINGS.stall_seconds,
         )
         APP.state.backend = Backend(batcher, str(stored.tag), artifact.card, SETTINGS)
 
@@ -78,8 +116,15 @@ class FacialEmotion:
     def start(self) -> None:
         """Begin to gather batches."""
         APP.state.backend.batcher.start()
+        metrics.READY.set(1)
+        metrics.MODEL.labels(APP.state.backend.model).set(1)
+        drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Finish the batch in flight."""
+        """Finish what was accepted."""
         await APP.state.backend.batcher.stop()
+        APP.state.decoder.stop()
+
+
+FacialEmotion.add_asgi_middleware(Front)  # type: ignore[attr-defined]

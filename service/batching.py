@@ -1,6 +1,7 @@
 """Images of many requests in one forward pass."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,115 +19,179 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class _Waiting(NamedTuple):
     faces: NDArray[np.uint8]
     answer: "asyncio.Future[NDArray[np.float32]]"
+    since: float
+    deadline: float
 
 
 class Batcher:
     """Gathers waiting faces into batches and runs one batch at a time in a thread.
 
     While a batch runs the next one gathers, so the queue itself makes large batches
-    under load; `max_wait_ms` only delays a batch that could start at once.
+    under load; `max_wait_ms` only delays a batch that could start at once. What nobody
+    waits for any more, its deadline past or its request cancelled, is not computed. When
+    a batch fails, its requests are tried one by one, so that one poisons no other.
 
     Args:
         predict: (N, 48, 48) uint8 faces to (N, 7) float32 probabilities; blocking.
         max_batch_size: most faces in a batch.
         max_wait_ms: longest wait for more faces, in milliseconds.
         max_queue: most faces waiting.
+        stall_seconds: longest forward pass before new work is refused.
     """
 
     def __init__(
-        self, predict: Predict, *, max_batch_size: int, max_wait_ms: float, max_queue: int
+        self,
+        predict: Predict,
+        *,
+        max_batch_size: int,
+        max_wait_ms: float,
+        max_queue: int,
+        stall_seconds: float = 10.0,
     ) -> None:
         self.predict = predict
         self.max_batch_size = max_batch_size
         self.max_wait = max_wait_ms / 1000
         self.max_queue = max_queue
+        self.stall_seconds = stall_seconds
+        self.failed = False
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "predict")
         self._task: asyncio.Task[None] | None = None
+        self._begun: float | None = None
+        self._stopping = False
 
     def start(self) -> None:
         """Begin to serve; call inside the event loop."""
         self._task = asyncio.create_task(self._run())
 
-    async def stop(self) -> None:
-        """Stop after the batch in flight; what still waits gets an error."""
+    async def stop(self, seconds: float = 30.0) -> None:
+        """Take no more work, finish what waits, and leave after `seconds` at the latest."""
+        self._stopping = True
+        self._arrived.set()
         if self._task:
+            await asyncio.wait({self._task}, timeout=seconds)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         while self._queue:
-            waiting = self._queue.popleft()
-            if not waiting.answer.done():
-                waiting.answer.set_exception(_unavailable("The server is shutting down."))
-        self._thread.shutdown()
+            _fail(self._queue.popleft(), unavailable("The server is shutting down."))
+        self._thread.shutdown(wait=False)
 
-    async def submit(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @property
+    def running_seconds(self) -> float:
+        """How long the forward pass under way has taken; 0 when there is none."""
+        return 0.0 if self._begun is None else time.monotonic() - self._begun
+
+    async def submit(
+        self, faces: NDArray[np.uint8], deadline: float = float("inf")
+    ) -> NDArray[np.float32]:
         """Probabilities, float32 (N, 7), of uint8 faces (N, 48, 48).
 
+        Args:
+            faces: what to look at.
+            deadline: when nobody waits any more, on the clock of `time.monotonic`.
+
         Raises:
-            RequestError: 503 when the queue is full or the network failed.
+            RequestError: 503 when the queue is full, the network failed or hangs, the
+                deadline passed, or the server shuts down.
         """
-        if self._queued + len(faces) > self.max_queue:
-            raise _unavailable(f"{self._queued} images are waiting already.")
+        self._check(len(faces))
         loop = asyncio.get_running_loop()
+        now = time.monotonic()
         answers = []
         for start in range(0, len(faces), self.max_batch_size):
             part = faces[start : start + self.max_batch_size]
             answers.append(loop.create_future())
-            self._queue.append(_Waiting(part, answers[-1]))
+            self._queue.append(_Waiting(part, answers[-1], now, deadline))
             self._queued += len(part)
         self._arrived.set()
         metrics.QUEUE_DEPTH.set(self._queued)
         return np.concatenate(await asyncio.gather(*answers))
 
+    def _check(self, count: int) -> None:
+        if self._stopping:
+            raise unavailable("The server is shutting down.")
+        if self.running_seconds > self.stall_seconds:
+            raise unavailable("The network does not answer.")
+        if self._queued + count > self.max_queue:
+            raise unavailable(f"{self._queued} images are waiting already.")
+
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+        while not (self._stopping and not self._queue):
             batch = await self._gather()
             if not batch:
                 continue
-            faces = np.concatenate([waiting.faces for waiting in batch])
-            metrics.BATCH_SIZE.observe(len(faces))
             try:
-                with metrics.INFERENCE_SECONDS.time():
-                    rows = await loop.run_in_executor(self._thread, self.predict, faces)
-            except Exception:
-                metrics.LOG.exception("the network failed on a batch of %d", len(faces))
-                self._fail(batch)
-                continue
-            self._answer(batch, rows)
+                if not await self._compute(batch) and len(batch) > 1:
+                    for waiting in batch:
+                        await self._compute([waiting])
+            finally:
+                for waiting in batch:
+                    _fail(waiting, unavailable("The network failed; try again."))
+
+    async def _compute(self, batch: list[_Waiting]) -> bool:
+        """Answer a batch; False if the network failed on it."""
+        faces = np.concatenate([waiting.faces for waiting in batch])
+        metrics.BATCH_SIZE.observe(len(faces))
+        self._begun = time.monotonic()
+        try:
+            rows = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self.predict, faces
+            )
+            if rows.shape[:1] != faces.shape[:1] or not np.isfinite(rows).all():
+                raise ArithmeticError(f"{rows.shape} rows for {len(faces)} faces, or not finite")
+        except Exception:
+            self.failed = True
+            metrics.FAILURES.inc()
+            metrics.LOG.exception("the network failed on a batch of %d", len(faces))
+            return False
+        finally:
+            metrics.INFERENCE_SECONDS.observe(self.running_seconds)
+            self._begun = None
+        self.failed = False
+        _answer(batch, rows)
+        return True
 
     async def _gather(self) -> list[_Waiting]:
         await self._arrived.wait()
         if self.max_wait and self._queued < self.max_batch_size:
             await asyncio.sleep(self.max_wait)
+        now = time.monotonic()
         batch, count = [], 0
         while self._queue and count + len(self._queue[0].faces) <= self.max_batch_size:
             waiting = self._queue.popleft()
             self._queued -= len(waiting.faces)
-            if not waiting.answer.done():
+            if waiting.deadline < now:
+                _fail(waiting, late())
+            elif not waiting.answer.done():
                 batch.append(waiting)
                 count += len(waiting.faces)
-        if not self._queue:
+                metrics.QUEUE_SECONDS.observe(now - waiting.since)
+        if not (self._queue or self._stopping):
             self._arrived.clear()
         metrics.QUEUE_DEPTH.set(self._queued)
         return batch
 
-    @staticmethod
-    def _answer(batch: list[_Waiting], rows: NDArray[np.float32]) -> None:
-        start = 0
-        for faces, answer in batch:
-            if not answer.done():
-                answer.set_result(rows[start : start + len(faces)])
-            start += len(faces)
 
-    @staticmethod
-    def _fail(batch: list[_Waiting]) -> None:
-        for _, answer in batch:
-            if not answer.done():
-                answer.set_exception(_unavailable("The network failed; try again."))
+def _answer(batch: list[_Waiting], rows: NDArray[np.float32]) -> None:
+    start = 0
+    for waiting in batch:
+        if not waiting.answer.done():
+            waiting.answer.set_result(rows[start : start + len(waiting.faces)])
+        start += len(waiting.faces)
 
 
-def _unavailable(message: str) -> RequestError:
+def _fail(waiting: _Waiting, error: RequestError) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)
+
+
+def unavailable(message: str) -> RequestError:
+    """503: the service cannot take this on now."""
     return RequestError(503, "unavailable", message)
+
+
+def late() -> RequestError:
+    """503: the time for an answer has passed."""
+    return RequestError(503, "deadline_exceeded", "There was no answer in time; try again later.")

@@ -1,24 +1,26 @@
 """Request bytes to a 48x48 grey face.
 
-The rule, for any size and mode: the first frame, transparent parts over white, grey by
-ITU-R 601 luma, 16-bit levels divided by 257, the largest centred square, reduced or
-enlarged to 48x48 (bilinear with antialiasing), then turned as EXIF says. An image of
+The rule, for any size and mode: the first frame, the largest centred square, reduced or
+enlarged to 48x48 (bilinear with antialiasing), transparent parts over white, grey by
+ITU-R 601 luma, 16-bit levels divided by 257, then turned as EXIF says. An image of
 48x48 grey levels passes unchanged.
 """
 
 import io
+import threading
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
+from service import formats
 from service.errors import RequestError
 from service.preprocess import IMAGE_SIZE
-
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
-"""What is decoded; every further format is one more parser open to strangers."""
 
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,57 +33,109 @@ _TURNS: Final = {
 }
 """EXIF orientation to the turn that undoes it (Exif 2.32, tag 0x0112)."""
 
+_MAX_SIDE: Final = 2**31 - 1
+"""Largest side a file may name; BMP's negative widths are read as more."""
+
+_LARGE_PIXELS: Final = 16_000_000
+_LARGE: Final = threading.Lock()
+"""Held while an image over `_LARGE_PIXELS` is in memory (up to 8 bytes a pixel): one at a time."""
+
+Square = tuple[float, float, float, float]
+
 # The limit is checked from the header, with a clear error, before Pillow's own check.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def decode_face(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def decode_face(
+    content: bytes, max_pixels: int, deadline: float = float("inf")
+) -> tuple[NDArray[np.uint8], int]:
     """Decode an image into the network's input.
 
     Args:
         content: an encoded image.
         max_pixels: largest width x height that is decoded.
+        deadline: when to give up, on the clock of `time.monotonic`.
 
     Returns:
-        uint8, shape (48, 48).
+        The face, uint8 (48, 48), and the width x height that was decoded.
 
     Raises:
         RequestError: 400 empty, 413 too many pixels, 415 not a supported format,
-            422 damaged.
+            422 damaged, 503 the deadline passed.
     """
     if not content:
         raise RequestError(400, "empty_file", "The image has no bytes.")
+    name = formats.find_format(content)
+    if name is None:
+        text = f"Not an image in a supported format ({', '.join(formats.FORMATS)})."
+        raise RequestError(415, "unsupported_format", text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = _open(content)
-        if image.width * image.height > max_pixels:
-            size = f"{image.width}x{image.height}"
-            raise RequestError(413, "too_many_pixels", f"{size} is over {max_pixels} pixels.")
         try:
-            return np.array(_to_face(image))
+            formats.check(name, content)
+            image = Image.open(_Timed(content, deadline), formats=[name])
+            pixels = _count_pixels(image, max_pixels)
+            with _turn_to_decode(pixels, deadline):
+                return np.array(_to_face(image, content)), pixels
+        except formats.FormatError as error:
+            text = f"The {name} image is damaged: {error}."
+        except RequestError:
+            raise
         # Pillow's decoders raise many kinds of errors on damaged files.
         except Exception:
-            text = f"The {image.format} image is truncated or damaged."
-            raise RequestError(422, "invalid_image", text) from None
+            text = f"The {name} image is truncated or damaged."
+    raise RequestError(422, "invalid_image", text)
 
 
-def _open(content: bytes) -> Image.Image:
+class _Timed(io.BytesIO):
+    """A file that stops a decoder at its next read once the deadline has passed."""
+
+    def __init__(self, content: bytes, deadline: float) -> None:
+        super().__init__(content)
+        self.deadline = deadline
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self.deadline:
+            raise _too_slow()
+        return super().read(size)
+
+
+def _count_pixels(image: Image.Image, most: int) -> int:
+    if max(image.size) > _MAX_SIDE or min(image.size) < 1:
+        raise formats.FormatError("its header names an impossible size")
+    pixels = image.width * image.height
+    if pixels > most:
+        text = f"{image.width}x{image.height} is over {most} pixels."
+        raise RequestError(413, "too_many_pixels", text)
+    return pixels
+
+
+@contextmanager
+def _turn_to_decode(pixels: int, deadline: float) -> Iterator[None]:
+    if pixels <= _LARGE_PIXELS:
+        yield
+        return
+    if not _LARGE.acquire(timeout=min(max(0, deadline - time.monotonic()), 3600)):
+        raise _too_slow()
     try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError:
-        text = f"Not an image in a supported format ({', '.join(FORMATS)})."
-        raise RequestError(415, "unsupported_format", text) from None
-    except Exception:
-        raise RequestError(422, "invalid_image", "The image's header is damaged.") from None
+        yield
+    finally:
+        _LARGE.release()
 
 
-def _to_face(image: Image.Image) -> Image.Image:
+def _to_face(image: Image.Image, content: bytes) -> Image.Image:
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
     # libjpeg decodes at a fraction of the size, straight to luma; twice the target keeps
     # enough detail for the final reduction.
     luma = "L" if image.mode in ("L", "RGB") else None
-    image.draft(luma, (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
+    drafted = image.draft(luma, (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
+    # The fraction's sides are rounded up, so the square is cut in the file's own pixels.
+    scale = width / drafted[1][2] if drafted else 1.0
+    square = (left / scale, top / scale, (left + side) / scale, (top + side) / scale)
     turn = _TURNS.get(_orientation(image))
-    face = _resize(_to_grey(image))
+    face = _to_grey(image, content, square)
     return face if turn is None else face.transpose(turn)
 
 
@@ -93,30 +147,57 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def _to_grey(image: Image.Image, content: bytes, square: Square) -> Image.Image:
     if image.mode.startswith("I"):  # PNG's 16-bit grey
-        # Pillow's own conversion clips 16-bit levels instead of scaling them.
-        return Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
+        return _resize(_scale_16_bit(image), square)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        _mend_transparency(image, content)
+        # Premultiplied levels may be reduced before they are laid over white: a fraction
+        # of the memory, the same result.
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
+        image = _resize(image.convert("RGBa"), square).convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB").convert("L") if image.mode == "CMYK" else image.convert("L")
+        return Image.alpha_composite(white, image).convert("L")
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
+    return _resize(image.convert("L"), square)
 
 
-def _resize(image: Image.Image) -> Image.Image:
+def _scale_16_bit(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion clips 16-bit levels instead of scaling them.
+    levels = np.asarray(image)
+    grey = (levels // 257).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[levels == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
+def _mend_transparency(image: Image.Image, content: bytes) -> None:
+    """Give PNG's transparent colour the depth to which Pillow has brought the pixels."""
+    colour, depth = image.info.get("transparency"), content[24]
+    if image.format != "PNG" or colour is None or isinstance(colour, bytes):
+        return
+    if image.mode == "L" and depth in (2, 4):
+        image.info["transparency"] = colour * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and depth == 16:
+        image.info["transparency"] = tuple(level >> 8 for level in colour)
+
+
+def _resize(image: Image.Image, square: Square) -> Image.Image:
     if image.size == (IMAGE_SIZE, IMAGE_SIZE):
         return image
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = (left, top, left + side, top + side)
     return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, square, 2.0)
+
+
+def _too_slow() -> RequestError:
+    return RequestError(503, "deadline_exceeded", "The images could not be decoded in time.")
 
 
 def warm_up() -> None:
     """Load Pillow's parsers now rather than at the first request."""
     face = Image.new("L", (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
-    for name in FORMATS:
+    for name in formats.FORMATS:
         buffer = io.BytesIO()
         face.save(buffer, name)
         decode_face(buffer.getvalue(), face.width * face.height)

@@ -1,35 +1,49 @@
 """The OpenAPI description of the routes, and the page that shows it."""
 
+import base64
+import functools
+import hashlib
+import json
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.images import FORMATS
+from service.formats import FORMATS
 from service.schemas import BatchAnswer, Failure, Info, Prediction
 
 _IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
 _BINARY: Final = {"type": "string", "format": "binary"}
 
+_SCRIPT: Final = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});'
+
 # BentoML ships Swagger UI's files, so the page needs no foreign server.
-DOCS_PAGE: Final = """<!doctype html>
+DOCS_PAGE: Final = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Facial emotion service</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="static_content/swagger-ui.css"></head>
 <body><div id="swagger-ui"></div>
 <script src="static_content/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});</script>
+<script>{_SCRIPT}</script>
 </body></html>
 """
 
+_DIGEST: Final = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+DOCS_POLICY: Final = (
+    f"default-src 'self'; script-src 'self' 'sha256-{_DIGEST}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'"
+)
+"""The page's Content-Security-Policy: nothing foreign, and no script but its own."""
 
-def describe_api() -> dict[str, Any]:
-    """The document served at `/openapi.json`."""
+
+@functools.cache
+def describe_api() -> bytes:
+    """The document served at `/openapi.json`, as JSON."""
     models: list[type[BaseModel]] = [Prediction, BatchAnswer, Failure, Info]
     _, schemas = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Facial emotion service",
@@ -40,10 +54,11 @@ def describe_api() -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _predict()},
             "/predict_batch": {"post": _predict_batch()},
-            "/info": {"get": _operation("The model that answers", Info, [])},
+            "/info": {"get": _operation("The model that answers", Info, [401, 429])},
         },
         "components": {"schemas": schemas["$defs"]},
     }
+    return json.dumps(document).encode()
 
 
 def _predict() -> dict[str, Any]:
@@ -51,13 +66,13 @@ def _predict() -> dict[str, Any]:
         "multipart/form-data": {"schema": _form("image", _BINARY)},
         **{kind: {"schema": _BINARY} for kind in _IMAGE_TYPES},
     }
-    operation = _operation("One face", Prediction, [400, 413, 415, 422, 503])
+    operation = _operation("One face", Prediction, [400, 401, 408, 413, 415, 422, 429, 503])
     return {**operation, "requestBody": {"required": True, "content": content}}
 
 
 def _predict_batch() -> dict[str, Any]:
     schema = _form("images", {"type": "array", "items": _BINARY})
-    operation = _operation("Many faces", BatchAnswer, [400, 413, 415, 503])
+    operation = _operation("Many faces", BatchAnswer, [400, 401, 408, 413, 415, 429, 503])
     return {
         **operation,
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},

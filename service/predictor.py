@@ -1,5 +1,8 @@
 """An artifact made ready to answer: batch norm folded, channels last, warmed up."""
 
+import logging
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.artifact import Artifact
+from service.device import pick_device
 from service.preprocess import IMAGE_SIZE, standardize
+
+LOG: Final = logging.getLogger("bentoml.facial_emotion")
 
 
 class Predictor:
@@ -20,9 +26,7 @@ class Predictor:
     """
 
     def __init__(self, artifact: Artifact, device: str, max_batch_size: int) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.max_batch_size = max_batch_size
         self.temperature = float(artifact.card.get("temperature", 1.0))
         self.network = (
@@ -43,10 +47,31 @@ class Predictor:
 
         Returns:
             float32, shape (N, 7); each row sums to 1.
+
+        Raises:
+            torch.OutOfMemoryError: not even one image fits into the device's memory.
         """
         images = torch.from_numpy(faces)[:, None].to(self.device)
-        parts = [self._forward(part) for part in torch.split(images, self.max_batch_size)]
+        parts: list[Tensor] = []
+        start = 0
+        while start < len(images):
+            part = images[start : start + self.max_batch_size]
+            try:
+                parts.append(self._forward(part))
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                self._shrink(len(part) // 2)
+                continue
+            start += len(part)
         return torch.cat(parts).cpu().numpy()
+
+    def _shrink(self, size: int) -> None:
+        """Smaller batches from now on; another process may have taken the memory."""
+        self.max_batch_size = size
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        LOG.warning("out of device memory: batches of %d from now on", size)
 
     def _forward(self, images: Tensor) -> Tensor:
         batch = standardize(images).contiguous(memory_format=torch.channels_last)

@@ -2,13 +2,33 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 PREFIX = "EMOTION_"
 
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Key = Annotated[SecretStr, Field(min_length=16, max_length=256)]
+Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
+
+
+def split_words(value: object) -> object:
+    """A list written as words between commas or blanks."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Words = BeforeValidator(split_words)
 
 
 class SettingsError(ValueError):
@@ -45,6 +65,53 @@ class Settings(BaseModel):
     max_body_bytes: Count = Field(32 * 2**20, description="largest request body")
     max_items: Count = Field(256, description="most images in one /predict_batch request")
     max_pixels: Count = Field(64_000_000, description="largest width x height of an image")
+    max_request_pixels: Count = Field(
+        200_000_000, description="largest sum of width x height in one request"
+    )
+    max_requests: Count = Field(256, description="most requests in work in a worker; more get 503")
+    max_buffer_bytes: Count = Field(
+        256 * 2**20, description="most bytes of request bodies in a worker; more get 503"
+    )
+    body_seconds: Seconds = Field(20.0, description="longest time for a request's body; then 408")
+    answer_seconds: Seconds = Field(
+        10.0, description="longest time from a request's body to its answer; then 503"
+    )
+    stall_seconds: Seconds = Field(
+        10.0, description="longest forward pass; then not ready, and after thrice that not alive"
+    )
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        2.0, description="time between not ready and closing after SIGTERM"
+    )
+    grace_seconds: Seconds = Field(
+        25.0, description="time after SIGTERM within which the process leaves"
+    )
+    api_keys: Annotated[tuple[Key, ...], Words] = Field((), description="keys that may predict")
+    api_keys_file: Path | None = Field(None, description="file of further such keys")
+    admin_key: Key | None = Field(None, description="key for /metrics and /admin/reload")
+    rate_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="requests a second for each key, after a burst of twice that; 0: no limit"
+    )
+    cors_origins: Annotated[tuple[Origin, ...], Words] = Field(
+        (), description="origins whose pages may call the service"
+    )
+    log_level: Literal["info", "warning"] = Field(
+        "info", description="info logs each request, warning only faults"
+    )
+
+    @model_validator(mode="after")
+    def check_together(self) -> "Settings":
+        """Refuse settings that cannot be met together."""
+        pairs = (
+            ("max_items", "max_queue"),
+            ("max_pixels", "max_request_pixels"),
+            ("max_body_bytes", "max_buffer_bytes"),
+            ("drain_seconds", "grace_seconds"),
+        )
+        for small, large in pairs:
+            if getattr(self, small) > getattr(self, large):
+                names = f"{PREFIX}{small.upper()} is over {PREFIX}{large.upper()}"
+                raise ValueError(f"{names} ({getattr(self, small)} > {getattr(self, large)})")
+        return self
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -58,9 +125,24 @@ class Settings(BaseModel):
             for name, value in environment.items()
             if name.startswith(PREFIX)
         }
+        if values.get("api_keys_file"):
+            values["api_keys"] = (
+                f"{values.get('api_keys', '')} {_read_keys(values['api_keys_file'])}"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = PREFIX + str(first["loc"][0]).upper()
-            raise SettingsError(f"{name}: {first['msg']}") from None
+            first = error.errors(include_input=False)[0]
+            text = first["msg"].removeprefix("Value error, ")
+            name = f"{PREFIX}{str(first['loc'][0]).upper()}: " if first["loc"] else ""
+            raise SettingsError(f"{name}{text}") from None
+
+
+def _read_keys(path: str) -> str:
+    try:
+        keys = Path(path).read_text()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"{PREFIX}API_KEYS_FILE: cannot be read ({error})") from None
+    if not keys.strip():
+        raise SettingsError(f"{PREFIX}API_KEYS_FILE: {path} holds no key")
+    return keys

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -52,22 +53,42 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def running(variables: dict[str, str]) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A ready server: its address and its parent process."""
+    port = free_port()
+    command = [sys.executable, *serve_command(port)]
+    with subprocess.Popen(command, cwd=ROOT, env=variables) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            wait_until(lambda: status(f"{address}/readyz") == 200)
+            yield address, process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(40)
+
+
+def status(address: str) -> int:
+    """The status of a GET, or 0 without an answer."""
+    try:
+        return httpx.get(address, timeout=60).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def server(environment: dict[str, str]) -> Iterator[str]:
     """The address of a ready server."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, *serve_command(port)], cwd=ROOT, env=environment)
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{address}/readyz", timeout=60).status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.2)
-    yield address
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) in (0, -signal.SIGTERM)
+    with running(environment) as (address, process):
+        yield address
+    assert process.returncode in (0, -signal.SIGTERM)
 
 
 def test_labels_over_http_are_the_predictors(server: str) -> None:
@@ -90,11 +111,23 @@ def test_health_metrics_and_pages(server: str) -> None:
     assert httpx.get(server + "/nowhere").json()["error"]["code"] == "not_found"
 
 
-def test_a_missing_model_is_named(environment: dict[str, str]) -> None:
-    variables = {**environment, "EMOTION_MODEL": "absent:latest"}
-    done = run_tool(serve_command(free_port()), variables)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("EMOTION_MODEL", "absent:latest", "no model absent:latest in the BentoML store"),
+        ("EMOTION_MODEL", "bad tag!", "EMOTION_MODEL='bad tag!'"),
+        ("EMOTION_DEVICE", "gpu", "EMOTION_DEVICE: 'gpu' is not"),
+        ("EMOTION_DEVICE", "cuda:99", "EMOTION_DEVICE: no device cuda:99"),
+        ("EMOTION_MAX_QUEUE", "10", "EMOTION_MAX_ITEMS is over EMOTION_MAX_QUEUE"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_start(
+    environment: dict[str, str], name: str, value: str, message: str
+) -> None:
+    done = run_tool(serve_command(free_port()), {**environment, name: value})
     assert done.returncode != 0
-    assert "error: no model absent:latest" in done.stderr
+    assert f"error: {message}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_torn_model_is_named(environment: dict[str, str], tmp_path: Path) -> None:

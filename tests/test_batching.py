@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 
@@ -29,7 +30,9 @@ def faces_of(*values: int) -> NDArray[np.uint8]:
 
 def serve(predict: Predict, work: Callable[[Batcher], Awaitable[None]], queue: int = 100) -> None:
     async def run() -> None:
-        batcher = Batcher(predict, max_batch_size=8, max_wait_ms=0, max_queue=queue)
+        batcher = Batcher(
+            predict, max_batch_size=8, max_wait_ms=0, max_queue=queue, stall_seconds=0.1
+        )
         batcher.start()
         try:
             await work(batcher)
@@ -103,3 +106,83 @@ def test_a_cancelled_request_is_not_computed() -> None:
 
     serve(echo, work)
     assert echo.batches == [1, 1]
+
+
+def test_a_poisonous_request_harms_no_neighbour() -> None:
+    def fail_on_nine(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if (faces == 9).any():
+            raise RuntimeError("out of order")
+        return np.repeat(faces[:, 0, :1].astype(np.float32), 7, 1)
+
+    async def work(batcher: Batcher) -> None:
+        submits = (batcher.submit(faces_of(value)) for value in (1, 9, 2, 3))
+        one, nine, two, three = await asyncio.gather(*submits, return_exceptions=True)
+        assert isinstance(nine, RequestError)
+        for value, rows in ((1, one), (2, two), (3, three)):
+            assert isinstance(rows, np.ndarray)
+            assert rows[0, 0] == value
+        assert not batcher.failed
+
+    serve(fail_on_nine, work)
+
+
+@pytest.mark.parametrize("rows", [np.ones((0, 7)), np.full((1, 7), np.nan)])
+def test_rows_that_are_no_answer_are_a_failure(rows: NDArray[np.float32]) -> None:
+    async def work(batcher: Batcher) -> None:
+        with pytest.raises(RequestError, match="failed"):
+            await batcher.submit(faces_of(1))
+        assert batcher.failed
+
+    serve(lambda faces: rows, work)
+
+
+def test_what_is_late_is_not_computed() -> None:
+    echo = Echo(0.05)
+
+    async def work(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.submit(faces_of(1)))
+        await asyncio.sleep(0.01)
+        with pytest.raises(RequestError) as caught:
+            await batcher.submit(faces_of(2, 3), time.monotonic() + 0.01)
+        assert caught.value.code == "deadline_exceeded"
+        await first
+        await batcher.submit(faces_of(4))
+
+    serve(echo, work)
+    assert echo.batches == [1, 1]
+
+
+def test_stop_finishes_what_was_accepted_and_takes_no_more() -> None:
+    async def work(batcher: Batcher) -> None:
+        waiting = [asyncio.create_task(batcher.submit(faces_of(*range(8)))) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(batcher.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(RequestError, match="shutting down"):
+            await batcher.submit(faces_of(1))
+        await stopping
+        assert all(task.done() and task.result().shape == (8, 7) for task in waiting)
+
+    serve(Echo(0.03), work)
+
+
+def test_a_hung_network_refuses_new_work_and_lets_stop_return() -> None:
+    release = threading.Event()
+
+    def hang(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        release.wait(5)
+        return np.ones((len(faces), 7), np.float32)
+
+    async def work(batcher: Batcher) -> None:
+        hung = asyncio.create_task(batcher.submit(faces_of(1)))
+        await asyncio.sleep(0.15)
+        with pytest.raises(RequestError, match="does not answer"):
+            await batcher.submit(faces_of(2))
+        begun = time.monotonic()
+        await batcher.stop(0.05)
+        assert time.monotonic() - begun < 0.5
+        with pytest.raises(RequestError, match="failed"):
+            await hung
+        release.set()
+
+    serve(hang, work)

@@ -1,15 +1,22 @@
 import struct
+import time
 import zlib
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import RequestError
+from service.formats import MAX_SCANS
 from service.images import decode_face
 from tests.conftest import encode
 
 MOST = 10_000_000
+
+
+def face_of(content: bytes) -> NDArray[np.uint8]:
+    return decode_face(content, MOST)[0]
 
 
 def gradient(width: int = 96, height: int = 96) -> Image.Image:
@@ -20,13 +27,13 @@ def gradient(width: int = 96, height: int = 96) -> Image.Image:
 
 def test_exact_size_grey_passes_unchanged() -> None:
     face = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
-    np.testing.assert_array_equal(decode_face(encode(face), MOST), face)
+    np.testing.assert_array_equal(face_of(encode(face)), face)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
 @pytest.mark.parametrize("size", [(48, 48), (1, 1), (7, 200), (301, 300), (20, 20)])
 def test_every_png_mode_and_size(mode: str, size: tuple[int, int]) -> None:
-    face = decode_face(encode(gradient(*size).convert(mode)), MOST)
+    face = face_of(encode(gradient(*size).convert(mode)))
     assert face.shape == (48, 48)
     assert face.dtype == np.uint8
 
@@ -41,20 +48,20 @@ def test_every_png_mode_and_size(mode: str, size: tuple[int, int]) -> None:
 )
 @pytest.mark.parametrize("side", [48, 96, 1000])
 def test_formats_agree_with_grey_png(kind: str, mode: str, side: int) -> None:
-    expected = decode_face(encode(gradient(side, side)), MOST).astype(int)
-    face = decode_face(encode(gradient(side, side).convert(mode), kind, quality=95), MOST)
+    expected = face_of(encode(gradient(side, side))).astype(int)
+    face = face_of(encode(gradient(side, side).convert(mode), kind, quality=95))
     assert np.abs(face.astype(int) - expected).max() <= 6
 
 
 def test_16_bit_levels_are_scaled() -> None:
     deep = np.tile(np.linspace(0, 65535, 48).astype(np.uint16), (48, 1))
-    face = decode_face(encode(Image.fromarray(deep)), MOST)
+    face = face_of(encode(Image.fromarray(deep)))
     np.testing.assert_array_equal(face, (deep // 257).astype(np.uint8))
 
 
 def test_transparent_parts_are_white() -> None:
     clear = Image.new("RGBA", (48, 48), (0, 0, 0, 0))
-    assert decode_face(encode(clear), MOST).min() == 255
+    assert face_of(encode(clear)).min() == 255
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -67,14 +74,14 @@ def test_exif_orientation_is_undone(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encode(stored.convert("RGB"), kind, exif=exif, quality=95)
-    expected = decode_face(encode(gradient()), MOST).astype(int)
-    assert np.abs(decode_face(content, MOST).astype(int) - expected).max() <= 6
+    expected = face_of(encode(gradient())).astype(int)
+    assert np.abs(face_of(content).astype(int) - expected).max() <= 6
 
 
 def test_centre_square_is_taken() -> None:
     wide = np.zeros((48, 144), np.uint8)
     wide[:, 48:96] = 200
-    assert decode_face(encode(wide), MOST).min() == 200
+    assert face_of(encode(wide)).min() == 200
 
 
 def refusal(content: bytes, most: int = MOST) -> tuple[int, str]:
@@ -93,14 +100,84 @@ def test_refusals() -> None:
     assert refusal(encode(gradient())[:-60]) == (422, "invalid_image")
 
 
-def test_a_bomb_is_refused_by_its_header() -> None:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        check = zlib.crc32(name + body)
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", check)
+def chunk(name: bytes, body: bytes) -> bytes:
+    check = zlib.crc32(name + body)
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", check)
 
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
-    assert refusal(bomb) == (413, "too_many_pixels")
+
+def png(side: int, depth: int, colour: int, rows: bytes, clear: bytes = b"") -> bytes:
+    """A square PNG of the given bit depth and colour type, with a tRNS chunk if `clear`."""
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
+    extra = chunk(b"tRNS", clear) if clear else b""
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + pixels + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    assert refusal(png(50_000, 8, 0, b"0")) == (413, "too_many_pixels")
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixel", "clear"),
+    [
+        (2, 0, b"\x55", b"\0\1"),
+        (4, 0, b"\x11", b"\0\1"),
+        (8, 0, b"\5", b"\0\5"),
+        (16, 0, b"\1\5", b"\1\5"),
+        (8, 2, b"\5\6\7", b"\0\5\0\6\0\7"),
+        (16, 2, b"\5\0\6\0\7\0", b"\5\0\6\0\7\0"),
+    ],
+)
+def test_a_transparent_colour_is_white(depth: int, colour: int, pixel: bytes, clear: bytes) -> None:
+    rows = (b"\0" + pixel * (48 * depth // 8 if depth < 8 else 48)) * 48
+    assert face_of(png(48, depth, colour, rows)).max() < 100
+    assert face_of(png(48, depth, colour, rows, clear)).min() == 255
+
+
+@pytest.mark.parametrize("size", [(301, 300), (1000, 777), (777, 1000), (203, 1001), (799, 799)])
+def test_odd_jpegs_are_cut_like_png(size: tuple[int, int]) -> None:
+    wide, high = np.meshgrid(*(np.linspace(0, 1, side) for side in size))
+    waves = (127 + 120 * np.sin(25 * wide) * np.cos(25 * high)).astype(np.uint8)
+    expected = face_of(encode(waves)).astype(int)
+    found = face_of(encode(waves, "JPEG", quality=98)).astype(int)
+    assert np.abs(found - expected).max() <= 3
+
+
+def test_damage_is_told_from_a_foreign_format() -> None:
+    sound = encode(gradient())
+    header_flipped = sound[:20] + bytes([sound[20] ^ 1]) + sound[21:]
+    pixels_flipped = sound[:-40] + bytes([sound[-40] ^ 1]) + sound[-39:]
+    negative = encode(gradient(), "BMP")
+    negative = negative[:18] + struct.pack("<i", -96) + negative[22:]
+    for content in (
+        header_flipped,
+        pixels_flipped,
+        png(0, 8, 0, b""),
+        negative,
+        b"BM",
+        b"\xff\xd8\xff",
+    ):
+        assert refusal(content) == (422, "invalid_image")
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    content = encode(gradient(), "JPEG", progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    assert face_of(content[:-2] + scan * 10 + b"\xff\xd9").shape == (48, 48)
+    assert refusal(content[:-2] + scan * MAX_SCANS + b"\xff\xd9") == (422, "invalid_image")
+
+
+def test_a_slow_decode_is_given_up() -> None:
+    # Pillow reads run-length BMP byte by byte in Python.
+    bmp = bytearray(encode(Image.new("P", (4000, 1000)), "BMP"))
+    start = int.from_bytes(bmp[10:14], "little")
+    bmp[30:34] = (1).to_bytes(4, "little")
+    slow = bytes(bmp[:start]) + b"\1\7" * 4_000_000
+    begun = time.monotonic()
+    with pytest.raises(RequestError) as caught:
+        decode_face(slow, MOST, begun + 0.1)
+    assert caught.value.status == 503
+    assert time.monotonic() - begun < 1
 
 
 def test_every_truncation_is_refused_or_decoded() -> None:

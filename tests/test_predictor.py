@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
 from search.train import predict_logits
 from service.artifact import load_artifact
@@ -36,3 +38,33 @@ def test_brightness_and_contrast_do_not_matter(artifact: Path) -> None:
 def test_a_flat_image_gets_an_answer(artifact: Path) -> None:
     flat = np.zeros((1, 48, 48), np.uint8)
     assert np.isfinite(Predictor(load_artifact(artifact), "cpu", 4).predict(flat)).all()
+
+
+def test_out_of_memory_halves_the_batches(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = make_faces(10).images
+    predictor = Predictor(load_artifact(artifact), "cpu", 8)
+    expected = predictor.predict(faces)
+    forward = predictor._forward
+    sizes = []
+
+    def forward_three(images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError
+        return forward(images)
+
+    monkeypatch.setattr(predictor, "_forward", forward_three)
+    np.testing.assert_allclose(predictor.predict(faces), expected, atol=1e-5)
+    assert sizes == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_an_image_that_never_fits_is_an_error(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward_none(images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    predictor = Predictor(load_artifact(artifact), "cpu", 8)
+    monkeypatch.setattr(predictor, "_forward", forward_none)
+    with pytest.raises(torch.OutOfMemoryError):
+        predictor.predict(make_faces(3).images)

@@ -23,7 +23,7 @@ def client(artifact: Path) -> Iterator[TestClient]:
     """The routes with a tiny network behind them, in one event loop."""
     loaded = load_artifact(artifact)
     predictor = Predictor(loaded, "cpu", 8)
-    app = make_app()
+    app = make_app(SETTINGS)
     with TestClient(app) as client:
         batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0, max_queue=100)
         app.state.backend = Backend(batcher, "tiny:1", loaded.card, SETTINGS)

@@ -1,0 +1,192 @@
+"""A model's report: its curves, its figures on validation and its worst mistakes, as one page."""
+
+import csv
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from search.augment import augment
+from search.config import Recipe
+from search.evaluate import Evaluation, evaluate
+from search.faces_figure import draw_faces
+from search.page import Picture, Table, write_page
+from search.scores import cover, f1, precision, recall, reliability
+from service.artifact import HISTORY_FILE, load_artifact
+from service.labels import LABELS
+from service.preprocess import standardize
+
+MISTAKES: Final = 32
+"""Most confident mistakes on the page."""
+
+
+def write_artifact_report(artifact: Path, data: Path, out: Path, device: torch.device) -> Path:
+    """Write `report.html` and its pictures into `out`; the faces on it are the data set's.
+
+    Returns:
+        The page.
+
+    Raises:
+        ArtifactError: the artifact does not pass its checks.
+        DataError: the validation split cannot be read.
+    """
+    card = load_artifact(artifact).card
+    plain, mirrored = evaluate(artifact, data, "validation", device)
+    parts: list[Picture | Table] = [tabulate_figures(plain, mirrored)]
+    if (artifact / HISTORY_FILE).exists():
+        parts += draw_curves(read_history(artifact / HISTORY_FILE))
+    parts += [
+        Picture("confusion", "Confusion matrix", "Rows: true label.", draw_confusion(plain)),
+        Picture(
+            "reliability",
+            "Reliability",
+            "On the diagonal, 70 % confidence means right 70 times in 100.",
+            draw_reliability(plain),
+        ),
+        Picture(
+            "coverage",
+            "Accuracy against coverage",
+            "What is right among the most confident share, the rest answered as uncertain.",
+            draw_coverage(plain),
+        ),
+        tabulate_classes(plain),
+    ]
+    if "robustness" in card:
+        parts.append(tabulate_robustness(card["robustness"]["accuracy"]))
+    if "recipe" in card:
+        parts.append(draw_augmented(plain, card["recipe"]))
+    parts.append(draw_mistakes(plain))
+    page = out / "report.html"
+    write_page(page, f"{card.get('name', artifact.name)} on validation", parts)
+    return page
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Columns of a training's history, a value an epoch."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def draw_curves(history: dict[str, list[float]]) -> list[Picture]:
+    """Accuracy and loss over the epochs, as the paper's figures 4 and 5."""
+    pictures = []
+    for name in ("accuracy", "loss"):
+        figure = Figure(figsize=(8, 4))
+        axis = figure.subplots()
+        axis.plot(history["epoch"], history[name], label="train, augmented")
+        axis.plot(history["epoch"], history[f"validation_{name}"], label="validation")
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.grid(alpha=0.3)
+        axis.legend()
+        caption = "Train is measured while learning, on augmented images and soft targets."
+        pictures.append(Picture(name, f"{name.capitalize()} over epochs", caption, figure))
+    return pictures
+
+
+def draw_confusion(result: Evaluation) -> Figure:
+    """Shares of each true label, with the counts written in."""
+    counts = result.confusion
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(7, 6))
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(len(LABELS)), LABELS, rotation=45)
+    axis.set_yticks(range(len(LABELS)), LABELS)
+    axis.set(xlabel="predicted", ylabel="true")
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.5 else "black"
+        axis.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    return figure
+
+
+def draw_reliability(result: Evaluation) -> Figure:
+    """Accuracy against confidence in equal bins, over the bins' sizes."""
+    found = reliability(result.probabilities, result.faces.labels)
+    centres = (np.arange(len(found.counts)) + 0.5) / len(found.counts)
+    figure = Figure(figsize=(6, 6))
+    above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    above.bar(centres, found.accuracy, 0.9 / len(centres))
+    above.plot((0, 1), (0, 1), "k--", linewidth=1)
+    above.set(ylabel="accuracy", title=f"expected calibration error {found.error:.3f}")
+    below.bar(centres, found.counts, 0.9 / len(centres), color="grey")
+    below.set(xlabel="confidence", ylabel="images")
+    return figure
+
+
+def draw_coverage(result: Evaluation) -> Figure:
+    """Accuracy among the answered against their share."""
+    curve = cover(result.probabilities, result.faces.labels)
+    figure = Figure(figsize=(8, 4))
+    axis = figure.subplots()
+    axis.plot(curve.coverage, curve.accuracy)
+    axis.set(xlabel="share answered", ylabel="accuracy", xlim=(0, 1))
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def draw_mistakes(result: Evaluation) -> Picture:
+    """The wrong answers of the highest confidence."""
+    wrong = np.flatnonzero(result.predicted != result.faces.labels)
+    confidence = result.probabilities.max(1)
+    worst = wrong[np.argsort(-confidence[wrong])][:MISTAKES]
+    words = [
+        f"{LABELS[result.faces.labels[row]]}?\n{LABELS[result.predicted[row]]} {confidence[row]:.0%}"
+        for row in worst
+    ]
+    caption = "Above: the data set's label. Below: the answer. Many of these labels are wrong."
+    figure = draw_faces(result.faces.images[worst], words)
+    return Picture("mistakes", "Most confident mistakes", caption, figure)
+
+
+def draw_augmented(result: Evaluation, recipe: dict[str, Any]) -> Picture:
+    """Faces as the training saw such, under the recipe on the card."""
+    known = {field.name for field in fields(Recipe)}
+    values = {key: value for key, value in recipe.items() if key in known}
+    values["sizes"] = tuple((share, size) for share, size in values["sizes"])
+    rows = np.linspace(0, len(result.faces) - 1, 4).astype(int).repeat(8)
+    faces = result.faces.select(rows)
+    images = standardize(torch.from_numpy(faces.images)[:, None])
+    generator = torch.Generator().manual_seed(0)
+    views = augment(images, Recipe(**values), images.shape[-1], generator)[:, 0].numpy()
+    low, high = views.min((1, 2), keepdims=True), views.max((1, 2), keepdims=True)
+    grey = (views - low) / np.maximum(high - low, 1e-6) * 255
+    words = [LABELS[label] for label in faces.labels]
+    caption = "Each row: one face in eight random views."
+    return Picture("augmented", "Augmentation", caption, draw_faces(grey, words))
+
+
+def tabulate_figures(plain: Evaluation, mirrored: Evaluation) -> Table:
+    """Accuracy, loss, macro F1 and calibration error, without and with the mirror image."""
+    columns = {"plain": plain, "with mirror image": mirrored}
+    if unseen := plain.without_seen():
+        columns["not in train"] = unseen
+    rows = [
+        [
+            name,
+            str(len(result.faces)),
+            f"{result.accuracy:.2%}",
+            f"{result.loss:.4f}",
+            f"{f1(result.confusion).mean():.4f}",
+            f"{reliability(result.probabilities, result.faces.labels).error:.4f}",
+        ]
+        for name, result in columns.items()
+    ]
+    return Table("Figures", ("", "images", "accuracy", "loss", "macro F1", "ECE"), rows)
+
+
+def tabulate_classes(result: Evaluation) -> Table:
+    """Precision, recall and F1 of each label."""
+    counts = result.confusion
+    columns = zip(LABELS, precision(counts), recall(counts), f1(counts), strict=True)
+    rows = [[label, *(f"{value:.4f}" for value in values)] for label, *values in columns]
+    return Table("Labels", ("label", "precision", "recall", "F1"), rows)
+
+
+def tabulate_robustness(accuracy: dict[str, float]) -> Table:
+    """Accuracy under each fault."""
+    rows = [[name, f"{value:.2%}"] for name, value in accuracy.items()]
+    return Table("Robustness", ("fault", "accuracy"), rows, "Validation images, spoilt.")

@@ -1,0 +1,80 @@
+"""The best trials again with other seeds: the best of many tries on one split is part luck."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna import Study, create_trial
+from optuna.trial import FrozenTrial, TrialState
+
+from search.sampler import derive_seed
+
+SEEDS_PER_SLOT = 1000
+"""Slot of a confirmation: the confirmed slot times this, plus the index of the seed."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A configuration's accuracy over seeds that did not choose it.
+
+    Attributes:
+        trial: number of the trial in the search.
+        searched: the validation accuracy that it was chosen for.
+        values: validation accuracies of the other seeds.
+    """
+
+    trial: int
+    searched: float
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean; nan for a single seed."""
+        if len(self.values) < 2:
+            return float("nan")
+        return statistics.stdev(self.values) / math.sqrt(len(self.values))
+
+
+def best_trials(study: Study, count: int) -> list[FrozenTrial]:
+    """The complete trials of the highest values, best first; the earlier one on a tie."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))[:count]
+
+
+def confirmation_templates(
+    trials: Sequence[FrozenTrial], seeds: int, study_seed: int
+) -> dict[int, FrozenTrial]:
+    """The waiting trials, by slot, that train each configuration with `seeds` new seeds."""
+    templates = {}
+    for trial in trials:
+        for index in range(seeds):
+            slot = trial.user_attrs["slot"] * SEEDS_PER_SLOT + index
+            attributes = {
+                "slot": slot,
+                "confirms": trial.number,
+                "seed": derive_seed(study_seed, "confirmation", slot),
+            }
+            templates[slot] = create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=attributes,
+            )
+    return templates
+
+
+def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
+    """The confirmed configurations, highest mean first."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for trial in confirmation.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        values[trial.user_attrs["confirms"]].append(trial.value or 0.0)
+    searched = {trial.number: trial.value or 0.0 for trial in study.get_trials(deepcopy=False)}
+    ranked = [Confirmed(n, searched[n], tuple(found)) for n, found in values.items()]
+    return sorted(ranked, key=lambda confirmed: -confirmed.mean)

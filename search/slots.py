@@ -1,0 +1,103 @@
+"""A study's places to fill, each filled exactly once by however many workers.
+
+A slot is the number of a configuration. Its trials carry it as the user attribute `slot`:
+the first one, and one more for each time that a worker died or was interrupted within it.
+A slot is done when one of its trials is complete, pruned, or failed for a reason that trying
+again would not change (attribute `reason`).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from optuna import Study, Trial, create_trial
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+MAX_DEATHS: Final = 3
+"""Workers that may die within one slot before it is given up."""
+
+
+def group_slots(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
+    """The trials of each slot, in order of their numbers."""
+    slots: dict[int, list[FrozenTrial]] = defaultdict(list)
+    for trial in trials:
+        slots[trial.user_attrs["slot"]].append(trial)
+    return slots
+
+
+def is_done(trial: FrozenTrial) -> bool:
+    """Whether the trial settles its slot."""
+    settled = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    return settled or (trial.state == TrialState.FAIL and "reason" in trial.user_attrs)
+
+
+def count_done(study: Study, wanted: Collection[int]) -> int:
+    """How many of the wanted slots are done."""
+    slots = group_slots(study.get_trials(deepcopy=False))
+    return sum(any(map(is_done, slots.get(slot, []))) for slot in wanted)
+
+
+def open_slots(
+    study: Study, wanted: Collection[int], templates: Mapping[int, FrozenTrial] | None = None
+) -> None:
+    """Give every wanted slot that nobody fills a waiting trial.
+
+    That is a new slot, or one whose worker died or was interrupted; the next trial then has
+    the same parameters. A slot in which `MAX_DEATHS` workers died is settled as failed.
+
+    Args:
+        study: of this program.
+        wanted: numbers of the slots.
+        templates: the first trial of a slot; without one its parameters are left to the sampler.
+    """
+    fail_stale_trials(study)
+    slots = group_slots(study.get_trials(deepcopy=False))
+    for slot in wanted:
+        trials = slots.get(slot, [])
+        if not trials:
+            fresh = create_trial(state=TrialState.WAITING, user_attrs={"slot": slot})
+            study.add_trial((templates or {}).get(slot, fresh))
+        elif all(t.state == TrialState.FAIL and not is_done(t) for t in trials):
+            study.add_trial(_repeat(trials))
+
+
+def claim_slot(study: Study, storage: BaseStorage, wanted: Collection[int]) -> Trial | None:
+    """Take a waiting trial that no other worker has, or None where there is none."""
+    slots = group_slots(study.get_trials(deepcopy=False))
+    for slot in sorted(slots.keys() & set(wanted)):
+        trials = slots[slot]
+        waiting = [t for t in trials if t.state == TrialState.WAITING]
+        busy = any(is_done(t) or t.state == TrialState.RUNNING for t in trials)
+        # Two machines may have opened one slot at once; only the first trial counts.
+        if waiting and not busy and _take(storage, waiting[0]):
+            return Trial(study, waiting[0]._trial_id)
+    return None
+
+
+def is_busy(study: Study) -> bool:
+    """Whether a trial is running, on this worker or another."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+
+def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
+    try:
+        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    except UpdateFinishedTrialError:
+        return False
+
+
+def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    last = trials[-1]
+    attributes = {key: v for key, v in last.user_attrs.items() if key != "interrupted"}
+    deaths = sum("interrupted" not in trial.user_attrs for trial in trials)
+    given_up = deaths >= MAX_DEATHS
+    if given_up:
+        attributes["reason"] = f"{deaths} workers died in it"
+    return create_trial(
+        state=TrialState.FAIL if given_up else TrialState.WAITING,
+        params=last.params,
+        distributions=last.distributions,
+        user_attrs=attributes,
+    )

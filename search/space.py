@@ -1,0 +1,84 @@
+"""The spaces that a study searches: from an Optuna trial to a network and its recipe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar, get_args
+
+from optuna import Trial
+
+from search.config import Optimizer, Recipe, Schedule
+from service.network import NetworkConfig, PlainConfig, ResidualConfig
+
+Choice = TypeVar("Choice", bound=str)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one trial trains."""
+
+    network: NetworkConfig
+    recipe: Recipe
+
+
+def suggest_paper(trial: Trial, epochs: int) -> Candidate:
+    """The paper's space (Vulpe-Grigorași & Grigore, 2021, section III), nothing else varied."""
+    first = trial.suggest_int("first_kernels", 32, 256, step=32)
+    further = trial.suggest_int("further_layers", 0, 4)
+    kernels = [
+        trial.suggest_int(f"kernels_{layer}", 64, 512, step=64) for layer in range(1, further + 1)
+    ]
+    network = PlainConfig(
+        channels=(first, *kernels),
+        conv_dropout=_tenths(trial, "conv_dropout", 1, 4),
+        dense_dropout=_tenths(trial, "dense_dropout", 1, 4),
+    )
+    return Candidate(network, Recipe(epochs=epochs, optimizer="adam", learning_rate=1e-3))
+
+
+def suggest_residual(trial: Trial, epochs: int) -> Candidate:
+    """What the paper leaves out: residual networks and the choices of their training."""
+    width = trial.suggest_int("width", 16, 96, step=16)
+    stages = trial.suggest_int("stages", 2, 4)
+    growth = trial.suggest_categorical("growth", [1.5, 2.0])
+    network = ResidualConfig(
+        stem_channels=trial.suggest_int("stem_channels", 16, 64, step=16),
+        stem_stride=trial.suggest_int("stem_stride", 1, 2),
+        channels=tuple(8 * round(width * growth**stage / 8) for stage in range(stages)),
+        depths=tuple(trial.suggest_int(f"depth_{stage}", 1, 3) for stage in range(1, stages + 1)),
+        squeeze=trial.suggest_categorical("squeeze", [False, True]),
+        drop_path=_tenths(trial, "drop_path", 0, 2),
+        head_dropout=_tenths(trial, "head_dropout", 0, 4),
+    )
+    optimizer: Optimizer = _choose(trial, "optimizer", ("adamw", "muon"))
+    low, high = (3e-4, 1e-2) if optimizer == "adamw" else (5e-3, 1e-1)
+    recipe = Recipe(
+        epochs=epochs,
+        optimizer=optimizer,
+        learning_rate=trial.suggest_float(f"{optimizer}_learning_rate", low, high, log=True),
+        weight_decay=trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True),
+        schedule=_choose(trial, "schedule", get_args(Schedule)),
+        warmup_epochs=min(1.0, epochs / 10),
+        label_smoothing=_tenths(trial, "label_smoothing", 0, 2),
+        mirror=True,
+        rotation=10,
+        zoom=0.1,
+        shift=0.1,
+        drop_duplicates=True,
+    )
+    return Candidate(network, recipe)
+
+
+SPACES: Final[dict[str, Callable[[Trial, int], Candidate]]] = {
+    "paper": suggest_paper,
+    "residual": suggest_residual,
+}
+
+
+def _choose(trial: Trial, name: str, choices: tuple[Choice, ...]) -> Choice:
+    chosen = trial.suggest_categorical(name, choices)
+    return next(choice for choice in choices if choice == chosen)
+
+
+def _tenths(trial: Trial, name: str, low: int, high: int) -> float:
+    """A number of tenths; whole-number steps keep 0.3 from becoming 0.30000000000000004."""
+    return trial.suggest_int(f"{name}_tenths", low, high) / 10

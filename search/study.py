@@ -1,0 +1,136 @@
+"""The study in its storage: made, found again, refused where it is of something else."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.errors import StudyError
+from search.sampler import SlotSampler
+
+# Heartbeats are experimental in Optuna, and each process of a search would say so.
+warnings.simplefilter("ignore", ExperimentalWarning)
+
+SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
+    "random": SlotSampler,
+    # Unseeded, because a seed would make all workers propose the same.
+    "tpe": lambda _: TPESampler(constant_liar=True),
+}
+PRUNERS: Final[dict[str, Callable[[int], BasePruner]]] = {
+    "none": lambda _: NopPruner(),
+    "halving": lambda _: SuccessiveHalvingPruner(),
+    "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What all trials of a study share; a study refuses to go on under another one.
+
+    Attributes:
+        space: name in `search.space.SPACES`.
+        epochs: of each trial.
+        sampler: name in `SAMPLERS`.
+        pruner: name in `PRUNERS`.
+        seed: with the slot it fixes a random trial's parameters, weights and order.
+        data_digest: of the train and the validation split.
+        max_parameters: larger networks are pruned untrained; 0 for no bound.
+        max_flops: of a forward pass on one image; costlier networks are pruned; 0 for no bound.
+    """
+
+    space: str = "paper"
+    epochs: int = 20
+    sampler: str = "random"
+    pruner: str = "none"
+    seed: int = 0
+    data_digest: str
+    max_parameters: int = 0
+    max_flops: int = 0
+
+
+def connect(storage: str, heartbeat: int = 10) -> RDBStorage:
+    """Open a storage.
+
+    Args:
+        storage: a database URL, or a path for SQLite (its folder is made).
+        heartbeat: seconds between signs of life of a running trial; after three times that
+            without one it counts as dead.
+
+    Raises:
+        StudyError: it cannot be reached.
+    """
+    engine: dict[str, Any] = {"pool_pre_ping": True}
+    if "://" not in storage:
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{storage}"
+    if storage.startswith("sqlite"):
+        engine["connect_args"] = {"timeout": 60}
+    try:
+        return RDBStorage(
+            storage,
+            engine_kwargs=engine,
+            heartbeat_interval=heartbeat,
+            grace_period=3 * heartbeat,
+        )
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
+    except ImportError as error:
+        raise StudyError(f"the storage's driver is not installed: {error}") from None
+
+
+def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Study:
+    """Make the study, or find it and compare its protocol.
+
+    Raises:
+        StudyError: the study was begun under another protocol; the message says what differs.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        sampler=SAMPLERS[protocol.sampler](protocol.seed),
+        pruner=PRUNERS[protocol.pruner](protocol.epochs),
+        load_if_exists=True,
+    )
+    wanted, found = asdict(protocol), study.user_attrs.get("protocol")
+    if found is None:
+        if study.get_trials(deepcopy=False):
+            raise StudyError(f"study {name} was not made by this program")
+        study.set_user_attr("protocol", wanted)
+    elif found != wanted:
+        differing = [
+            f"{key} is {found.get(key)!r} there, {wanted[key]!r} here"
+            for key in wanted
+            if found.get(key) != wanted[key]
+        ]
+        raise StudyError(f"study {name} was begun otherwise: {'; '.join(differing)}")
+    return study
+
+
+def find_study(storage: RDBStorage, name: str) -> tuple[optuna.Study, Protocol]:
+    """An existing study and its protocol.
+
+    Raises:
+        StudyError: there is none of this name, or this program did not make it.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=storage, sampler=SlotSampler(0))
+    except KeyError:
+        known = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        raise StudyError(f"no study {name} in this storage; it holds: {known}") from None
+    try:
+        return study, Protocol(**study.user_attrs["protocol"])
+    except (KeyError, TypeError):
+        raise StudyError(f"study {name} was not made by this program") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.__cause__ or error).strip().split("\n")[0]

@@ -1,0 +1,87 @@
+"""One trial: a configuration drawn, trained for some epochs, measured on validation."""
+
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+import torch
+from optuna import Trial, TrialPruned
+
+from search.data import Faces, drop_duplicates
+from search.errors import TrainingError
+from search.sampler import derive_seed
+from search.space import SPACES, Candidate
+from search.study import Protocol
+from search.train import Plan, fit
+from service.network import build_network, config_to_dict, count_flops, count_parameters
+
+
+class TrialFailedError(RuntimeError):
+    """The configuration cannot be trained; the message is the reason to record."""
+
+
+def train_trial(
+    trial: Trial, protocol: Protocol, train: Faces, validation: Faces, device: torch.device
+) -> float:
+    """Train a trial's network.
+
+    Returns:
+        Validation accuracy, 0 to 1, after the last epoch.
+
+    Raises:
+        TrialPruned: larger or costlier than the protocol allows, or stopped by the pruner;
+            the trial's attribute `reason` says which.
+        TrialFailedError: out of memory, or a loss that is not finite.
+    """
+    candidate = SPACES[protocol.space](trial, protocol.epochs)
+    check_cost(trial, candidate, protocol)
+    seed = trial.user_attrs.get("seed", derive_seed(protocol.seed, trial.user_attrs["slot"]))
+    trial.set_user_attr("training_seed", seed)
+    faces = drop_duplicates(train) if candidate.recipe.drop_duplicates else train
+    plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
+
+    def report(figures: dict[str, float]) -> None:
+        trial.report(figures["validation_accuracy"], int(figures["epoch"]))
+        trial.set_user_attr("images_per_second", round(figures["images_per_second"], 1))
+        if trial.should_prune():
+            trial.set_user_attr("reason", f"pruned after epoch {figures['epoch']:.0f}")
+            raise TrialPruned
+
+    try:
+        run = fit(plan, faces, validation, device, report=report)
+    except TrainingError as error:
+        raise TrialFailedError(str(error)) from None
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrialFailedError("out of memory") from None
+    trial.set_user_attr("train_accuracy", run.history[-1]["accuracy"])
+    return run.history[-1]["validation_accuracy"]
+
+
+def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
+    """Record parameters, FLOPs, network and recipe; prune what is beyond the bounds."""
+    with torch.device("meta"):
+        parameters = count_parameters(build_network(candidate.network))
+    flops = count_flops(candidate.network)
+    facts: dict[str, Any] = {
+        "parameters": parameters,
+        "flops": flops,
+        "network": config_to_dict(candidate.network),
+        "recipe": asdict(candidate.recipe),
+    }
+    for name, value in facts.items():
+        trial.set_user_attr(name, value)
+    for name, found, bound in (
+        ("parameters", parameters, protocol.max_parameters),
+        ("FLOPs", flops, protocol.max_flops),
+    ):
+        if bound and found > bound:
+            trial.set_user_attr("reason", f"too large: {found:,} {name}, at most {bound:,}")
+            raise optuna.TrialPruned
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the GPU or of the machine."""
+    known = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, known) or "not enough memory" in str(error)

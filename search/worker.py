@@ -1,0 +1,79 @@
+"""A worker: takes slots until the study is done, and shows that it lives."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from optuna import Study, Trial, TrialPruned
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from search.slots import claim_slot, is_busy, open_slots
+from search.trial import TrialFailedError
+
+POLL_SECONDS: Final = 2.0
+"""Pause of a worker that finds nothing to do while others, who may die, still run."""
+
+
+def work(
+    study: Study,
+    storage: RDBStorage,
+    wanted: Collection[int],
+    objective: Callable[[Trial], float],
+    templates: Mapping[int, FrozenTrial] | None = None,
+) -> None:
+    """Run trials until every wanted slot is done.
+
+    An interruption (`KeyboardInterrupt`) gives the slot back with its parameters.
+    """
+    while True:
+        open_slots(study, wanted, templates)
+        trial = claim_slot(study, storage, wanted)
+        if trial is not None:
+            run_trial(study, storage, trial, objective)
+        elif is_busy(study):
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def run_trial(
+    study: Study, storage: RDBStorage, trial: Trial, objective: Callable[[Trial], float]
+) -> None:
+    """Run a claimed trial and record its value, or why it has none."""
+    try:
+        with sign_of_life(storage, trial._trial_id):
+            value = objective(trial)
+    except TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    except TrialFailedError as error:
+        trial.set_user_attr("reason", str(error))
+        study.tell(trial, state=TrialState.FAIL)
+    except BaseException:
+        trial.set_user_attr("interrupted", True)
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    else:
+        study.tell(trial, value)
+
+
+@contextmanager
+def sign_of_life(storage: RDBStorage, trial_id: int) -> Iterator[None]:
+    """Record a heartbeat at the storage's interval, from a thread, until left."""
+    over = threading.Event()
+    interval = storage.get_heartbeat_interval()
+
+    def beat() -> None:
+        while not over.is_set():
+            storage.record_heartbeat(trial_id)
+            over.wait(interval)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,37 @@
+"""Where to compute and in which precision; the same rule for training and serving."""
+
+import torch
+
+
+class DeviceError(ValueError):
+    """There is no such device here; the message names it."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device; `auto` is CUDA where there is one, else the CPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        DeviceError: the name is another one, or this machine has no such CUDA device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"{name!r} is not auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"{name!r} is not auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        raise DeviceError(f"no device {name}; this machine has {count} of CUDA")
+    return device
+
+
+def pick_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it faster (CUDA, CPUs with AMX), else float32."""
+    if device.type == "cuda" or torch.cpu.get_capabilities().get("amx_tile", False):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,46 @@
+"""Leaving without losing a request.
+
+On SIGTERM a worker first says that it is not ready and goes on answering, so that load
+balancers look elsewhere; then the server's own handler closes the port and finishes what was
+accepted. A thread ends the process when its grace time is over, whatever hangs.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+from types import FrameType
+
+from service import metrics
+from service.health import Health
+
+
+def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float) -> None:
+    """Put this phase before the handler that is installed now; call inside the event loop.
+
+    Args:
+        health: turned to draining.
+        drain_seconds: time between not ready and closing.
+        grace_seconds: time from the signal within which the process leaves.
+    """
+    finish = signal.getsignal(signal.SIGTERM)
+    if not callable(finish) or threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+
+    def begin(number: int, frame: FrameType | None) -> None:
+        if health.draining:
+            return
+        health.draining = True
+        metrics.READY.set(0)
+        watchdog = threading.Timer(grace_seconds, _leave)
+        watchdog.daemon = True
+        watchdog.start()
+        loop.call_soon_threadsafe(loop.call_later, drain_seconds, finish, number, frame)
+
+    signal.signal(signal.SIGTERM, begin)
+
+
+def _leave() -> None:
+    metrics.LOG.error("the grace time is over; leaving with work unfinished")
+    os._exit(1)

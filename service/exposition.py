@@ -1,0 +1,55 @@
+"""The metrics of all workers of a server in Prometheus' text format.
+
+Each worker writes into files in one folder. BentoML keeps that folder in its home, where a
+second server wipes it and a full disk kills whoever writes; this one is the server's own and
+in memory where the system allows.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
+
+_OURS: Final = "FACIAL_EMOTION_METRICS"
+_PROMETHEUS: Final = "PROMETHEUS_MULTIPROC_DIR"
+_MEMORY: Final = "/dev/shm"
+
+
+def share_metrics() -> bool:
+    """Choose the folder in BentoML's parent process, take it over in its workers.
+
+    Call before the first metric is made.
+
+    Returns:
+        Whether this is the parent.
+    """
+    parent = _OURS not in os.environ
+    if parent:
+        place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+        folder = tempfile.mkdtemp(prefix="facial-emotion-", dir=place)
+        os.environ[_OURS] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[_PROMETHEUS] = os.environ[_OURS]
+    return parent
+
+
+def expose() -> bytes:
+    """The text of `/metrics`; blocking."""
+    folder = os.environ.get(_PROMETHEUS)
+    if folder is None:
+        return generate_latest(REGISTRY)
+    _forget_dead_workers(Path(folder))
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

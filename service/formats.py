@@ -1,0 +1,72 @@
+"""What an image file says of itself, checked before a decoder sees it.
+
+Pillow reports a damaged header as an unknown format, skips the checksums of PNG's pixel
+data, and lets a JPEG name as many scans as it likes; these checks close the gaps.
+"""
+
+import zlib
+from typing import Final
+
+SIGNATURES: Final = {
+    "JPEG": (0, b"\xff\xd8\xff"),
+    "PNG": (0, b"\x89PNG\r\n\x1a\n"),
+    "WEBP": (8, b"WEBP"),
+    "BMP": (0, b"BM"),
+}
+"""Where and how each format begins; every further format is one more parser open to strangers."""
+
+FORMATS: Final = tuple(SIGNATURES)
+
+MAX_SCANS: Final = 50
+"""Most scans of a progressive JPEG. Each scan walks over all coefficients, so a small file of many
+scans costs hours; libjpeg-turbo's advice is such a limit (its report LJT-01-005, 2015)."""
+
+
+class FormatError(ValueError):
+    """The file is damaged or made to harm; the message says how."""
+
+
+def find_format(content: bytes) -> str | None:
+    """The format that the first bytes name, or None."""
+    for name, (start, signature) in SIGNATURES.items():
+        if content.startswith(signature, start):
+            return name
+    return None
+
+
+def check(name: str, content: bytes) -> None:
+    """Check what Pillow does not.
+
+    Args:
+        name: one of `FORMATS`.
+        content: the whole file.
+
+    Raises:
+        FormatError: a checksum of PNG is wrong, or JPEG has over `MAX_SCANS` scans.
+    """
+    if name == "PNG":
+        _check_png(content)
+    # In entropy-coded data 0xFF is followed by 0 or a restart marker, so this is never pixels.
+    elif name == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
+        raise FormatError(f"it has over {MAX_SCANS} scans")
+
+
+def _check_png(content: bytes) -> None:
+    """CRC-32 of every critical chunk; what is cut off is left to the decoder."""
+    start = 8
+    while start + 12 <= len(content):
+        length = int.from_bytes(content[start : start + 4], "big")
+        end = start + 8 + length
+        kind = content[start + 4 : start + 8]
+        # A lower-case first letter marks a chunk that pixels do not depend on.
+        critical = kind[:1].isupper() and end + 4 <= len(content)
+        if (
+            critical
+            and zlib.crc32(content[start + 4 : end]).to_bytes(4, "big") != content[end : end + 4]
+        ):
+            raise FormatError(
+                f"the checksum of its chunk {kind.decode('ascii', 'replace')} is wrong"
+            )
+        if kind == b"IEND":
+            return
+        start = end + 4

@@ -1,0 +1,94 @@
+"""What every request passes: its id, its deadline, its log line, its metrics, safe headers."""
+
+import os
+import re
+import time
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import metrics
+from service.errors import RequestError
+from service.health import Health
+from service.journal import REQUEST_ID
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SAFE_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""Set where a route does not set its own (OWASP Secure Headers Project)."""
+
+
+class Gate:
+    """ASGI middleware around all routes.
+
+    Nothing that a client sends becomes a label or a log text as it is: paths are named by
+    their route, and an `X-Request-ID` is taken over only if it is short and plain.
+
+    Args:
+        app: the application within.
+        health: told by shutdown; while it drains, connections are closed after each answer.
+        paths: the known paths; all others are counted as `other`.
+    """
+
+    def __init__(self, app: ASGIApp, health: Health, paths: frozenset[str]) -> None:
+        self.app, self.health, self.paths = app, health, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        route = scope["path"] if scope["path"] in self.paths else "other"
+        REQUEST_ID.set(_choose_id(scope))
+        begun, status = time.perf_counter(), 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(message)
+            await send(message)
+
+        try:
+            with metrics.IN_PROGRESS.track_inprogress():
+                await self._answer(scope, receive, send_on, lambda: status)
+        finally:
+            _note(scope["method"], route, status, time.perf_counter() - begun)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            metrics.LOG.exception("a request failed")
+            if status():
+                raise
+            error = RequestError(500, "internal", "The service failed; this has been logged.")
+            await error.response()(scope, receive, send)
+
+    def _add_headers(self, message: Message) -> None:
+        headers = MutableHeaders(scope=message)
+        headers["X-Request-ID"] = REQUEST_ID.get()
+        for name, value in SAFE_HEADERS.items():
+            headers.setdefault(name, value)
+        if self.health.draining:
+            headers["Connection"] = "close"
+
+
+def _choose_id(scope: Scope) -> str:
+    named = Headers(scope=scope).get("x-request-id", "")
+    return named if _ID.fullmatch(named) else os.urandom(8).hex()
+
+
+def _note(method: str, route: str, status: int, seconds: float) -> None:
+    metrics.REQUESTS.labels(route, status).inc()
+    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    if metrics.LOG.isEnabledFor(20):
+        details = {"route": route, "status": status, "milliseconds": round(1000 * seconds, 2)}
+        metrics.LOG.info("request", extra={"details": details})

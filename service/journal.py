@@ -1,0 +1,54 @@
+"""The log: one JSON object a line on standard output.
+
+A line holds time, level, logger, message, worker, and in a request its id. It never holds an
+image, a score, a key, a client's address or a path as a client wrote it.
+"""
+
+import json
+import logging
+import os
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Final
+
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
+
+
+class JsonFormatter(logging.Formatter):
+    """Turns a record into a line; `extra={"details": {...}}` adds fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "pid": os.getpid(),
+        }
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line |= getattr(record, "details", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_log(level: str) -> None:
+    """Send all of this process's log through one handler.
+
+    Args:
+        level: `info` or `warning`.
+    """
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.WARNING)
+    # BentoML hangs its own handlers, with its own format, on these.
+    for name in ("bentoml", "uvicorn.error", "circus"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    logging.getLogger("bentoml").setLevel(level.upper())
+    # A full disk or a closed pipe must not print a traceback for each line.
+    logging.raiseExceptions = False

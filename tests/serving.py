@@ -1,0 +1,53 @@
+"""The routes in this process, with a stand-in for the network."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+
+from service.batching import Batcher, Predict
+from service.routes import Backend, make_app
+from service.settings import Settings
+
+Work = Callable[[httpx.AsyncClient, Starlette], Awaitable[None]]
+
+
+def even(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Each label as likely as the others."""
+    return np.full((len(faces), 7), 1 / 7, np.float32)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, predict: Predict = even) -> AsyncIterator[Starlette]:
+    """The application, ready."""
+    app = make_app(settings)
+    batcher = Batcher(
+        predict,
+        max_batch_size=settings.max_batch_size,
+        max_wait_ms=settings.max_wait_ms,
+        max_queue=settings.max_queue,
+        stall_seconds=settings.stall_seconds,
+    )
+    app.state.backend = Backend(batcher, "stand-in:1", {}, settings)
+    batcher.start()
+    try:
+        yield app
+    finally:
+        await batcher.stop(1)
+        app.state.decoder.stop()
+
+
+def with_client(settings: Settings, work: Work, predict: Predict = even) -> None:
+    """Run `work` with a client of the application."""
+
+    async def run() -> None:
+        async with serving(settings, predict) as app:
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                await work(client, app)
+
+    asyncio.run(asyncio.wait_for(run(), 20))

@@ -1,0 +1,50 @@
+"""One run on two processes, started by torchrun as a user starts it."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import make_faces, write_folder
+
+RUN = (
+    "import sys; from pathlib import Path; from dataclasses import replace; import torch;"
+    "from search.config import RECIPES; from search.distributed import processes;"
+    "from search.retrain import retrain; from tests.conftest import TINY;"
+    "torch.set_num_threads(1);"
+    "recipe = replace(RECIPES['modern'], epochs=2, batch_size=16, sizes=((1.0, 48),));"
+    "device = torch.device('cpu');\n"
+    "with processes(device):\n"
+    "    retrain(Path(sys.argv[1]), TINY, recipe, out=Path(sys.argv[2]), name='t', seed=0,"
+    " device=device)\n"
+)
+
+
+def read_losses(out: Path) -> list[float]:
+    with (out / "artifact" / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", "train", make_faces(140))
+    write_folder(tmp_path / "data", "validation", make_faces(35, seed=1))
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start in (("one", []), ("two", torchrun)):
+        command = [
+            sys.executable,
+            *start,
+            str(script),
+            str(tmp_path / "data"),
+            str(tmp_path / name),
+        ]
+        environment = {"PYTHONPATH": ".", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = read_losses(tmp_path / "one"), read_losses(tmp_path / "two")
+    np.testing.assert_allclose(one, two, rtol=1e-3)

@@ -1,0 +1,190 @@
+"""A real server under attack and with its processes killed."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.conftest import encode, make_faces
+from tests.test_app import environment, running, status, wait_until
+
+__all__ = ["environment"]
+
+pytestmark = pytest.mark.slow
+FACE = encode(make_faces(1).images[0])
+
+
+def workers(parent: int) -> list[int]:
+    """The living workers' pids."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in children if b"worker.service" in read(pid, "cmdline")]
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory of a process."""
+    pages = int(read(pid, "statm").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def read(pid: int | str, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except FileNotFoundError:
+        return b"0 0"
+
+
+@pytest.fixture(scope="module")
+def server(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """A server as in a generated image, with short limits: address and pid."""
+    variables = {
+        **environment,
+        "BENTOML_CONTAINERIZED": "True",
+        "EMOTION_WORKERS": "2",
+        "EMOTION_BODY_SECONDS": "1",
+        "EMOTION_ANSWER_SECONDS": "3",
+    }
+    with running(variables) as (address, process):
+        yield address, process.pid
+
+
+def test_a_stalled_body_gets_408(server: tuple[str, int]) -> None:
+    host, port = server[0].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(10)
+        head = (
+            "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999"
+        )
+        connection.sendall(f"{head}\r\n\r\nabc".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'{"error":{"code":"request_timeout"' in answer
+
+
+def test_a_batch_of_bombs_is_refused_in_time_and_memory(server: tuple[str, int]) -> None:
+    bomb = encode(Image.new("RGBA", (8000, 8000)))
+    most = [0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            most[0] = max(*most, *map(resident, workers(server[1])))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    begun = time.monotonic()
+    answer = httpx.post(f"{server[0]}/predict_batch", files=[("images", bomb)] * 36, timeout=60)
+    seconds = time.monotonic() - begun
+    done.set()
+    watcher.join()
+    assert answer.json()["error"]["code"] in ("too_many_pixels", "deadline_exceeded")
+    assert seconds < 10
+    # 64 megapixels take 8 bytes each while transparency is laid over white.
+    assert most[0] < 1.5e9
+
+
+def test_unknown_paths_do_not_grow_the_metrics(server: tuple[str, int]) -> None:
+    httpx.get(f"{server[0]}/nowhere")
+    before = len(httpx.get(f"{server[0]}/metrics").text.splitlines())
+    for number in range(100):
+        httpx.get(f"{server[0]}/nowhere/{number}")
+    after = len(httpx.get(f"{server[0]}/metrics").text.splitlines())
+    # The second worker may show its first request of a kind.
+    assert after - before < 60
+
+
+def test_two_servers_of_one_home_keep_their_metrics(
+    server: tuple[str, int], environment: dict[str, str]
+) -> None:
+    def predictions(address: str) -> bool:
+        return "emotion_predictions_total{" in httpx.get(f"{address}/metrics").text
+
+    httpx.post(f"{server[0]}/predict", files={"image": FACE}, timeout=20)
+    assert predictions(server[0])
+    with running({**environment, "EMOTION_WORKERS": "1"}) as (address, _):
+        assert predictions(server[0])
+        assert not predictions(address)
+
+
+def test_a_killed_worker_comes_back(server: tuple[str, int]) -> None:
+    address, pid = server
+    first = set(workers(pid))
+    assert len(first) == 2
+    os.kill(min(first), signal.SIGKILL)
+    assert status(f"{address}/livez") == 200
+    wait_until(lambda: len(set(workers(pid)) - first) == 1, 60)
+    wait_until(lambda: "emotion_ready 2.0" in httpx.get(f"{address}/metrics").text, 60)
+
+
+def test_sigterm_loses_no_accepted_request(environment: dict[str, str]) -> None:
+    variables = {**environment, "EMOTION_WORKERS": "1", "EMOTION_DRAIN_SECONDS": "2"}
+    outcomes: list[int | str] = []
+    ready: list[tuple[float, int]] = []
+
+    def load(address: str) -> None:
+        while True:
+            try:
+                with httpx.Client(timeout=20) as client:
+                    for _ in range(20):
+                        answer = client.post(f"{address}/predict", files={"image": FACE})
+                        outcomes.append(answer.status_code)
+                        if answer.headers.get("connection") == "close":
+                            break
+            except httpx.ConnectError:
+                return
+            except httpx.TransportError as error:
+                outcomes.append(repr(error))
+            if status(f"{address}/readyz") != 200:
+                return
+
+    with running(variables) as (address, process):
+        threads = [threading.Thread(target=load, args=(address,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        while time.monotonic() - begun < 1.5:
+            ready.append((time.monotonic() - begun, status(f"{address}/readyz")))
+        process.wait(20)
+        left = time.monotonic() - begun
+        for thread in threads:
+            thread.join()
+    assert ready[-1][1] == 503
+    assert len(outcomes) > 20
+    assert set(outcomes) == {200}
+    assert 2 <= left < 10
+
+
+def test_a_client_that_never_reads_does_not_keep_the_server(environment: dict[str, str]) -> None:
+    variables = {
+        **environment,
+        "EMOTION_WORKERS": "1",
+        "EMOTION_DRAIN_SECONDS": "0",
+        "EMOTION_GRACE_SECONDS": "3",
+        "EMOTION_BODY_SECONDS": "60",
+    }
+    with running(variables) as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png"
+            connection.sendall(f"{head}\r\nContent-Length: 9999\r\n\r\nabc".encode())
+            time.sleep(0.5)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+            assert 2 < time.monotonic() - begun < 8
+
+
+def test_the_files_of_metrics_are_removed(environment: dict[str, str]) -> None:
+    folders = Path("/dev/shm")
+    before = set(folders.glob("facial-emotion-*"))
+    with running({**environment, "EMOTION_WORKERS": "1"}):
+        assert set(folders.glob("facial-emotion-*")) - before
+    assert not set(folders.glob("facial-emotion-*")) - before

@@ -1,0 +1,180 @@
+import json
+import logging
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+
+from service.journal import REQUEST_ID, JsonFormatter
+from service.settings import Settings
+from tests.conftest import encode, make_faces
+from tests.serving import even, with_client
+
+FACE = encode(make_faces(1).images[0])
+
+
+def test_every_answer_has_safe_headers_and_an_id() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        for path in ("/livez", "/docs", "/nowhere", "/static_content/swagger-ui.css", "/predict"):
+            answer = await client.get(path)
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+            assert len(answer.headers["x-request-id"]) == 16
+
+    with_client(Settings(), work)
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 65, False)])
+def test_only_plain_request_ids_are_taken_over(sent: str, kept: bool) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.get("/livez", headers={"x-request-id": sent})
+        assert (answer.headers["x-request-id"] == sent) is kept
+
+    with_client(Settings(), work)
+
+
+def test_markup_comes_back_as_data() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.get("/<script>alert(1)</script>")
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/json"
+
+    with_client(Settings(), work)
+
+
+def test_paths_do_not_become_labels() -> None:
+    def series() -> int:
+        return sum(len(family.samples) for family in REGISTRY.collect())
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        await client.get("/unknown")
+        before = series()
+        for number in range(50):
+            await client.get(f"/unknown/{number}")
+            await client.get(f"/static_content/{number}")
+        assert series() == before
+
+    with_client(Settings(), work)
+
+
+def test_a_fault_of_ours_is_500_in_our_shape(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        del app.state.backend
+        answer = await client.get("/info")
+        assert answer.status_code == 500
+        assert answer.json()["error"]["code"] == "internal"
+        assert "Traceback" not in answer.text
+
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    with caplog.at_level("INFO"):
+        with_client(Settings(), work)
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_log_line_is_json_without_what_the_client_sent(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "a-key-that-must-never-be-logged"
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        headers = {"authorization": f"Bearer {key}", "x-request-id": "id-1"}
+        await client.post("/predict", files={"image": ("secret-name", FACE)}, headers=headers)
+        await client.get("/secret-path?secret-query", headers=headers)
+        await client.get("/info", headers={"x-api-key": key + "-wrong"})
+
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    with caplog.at_level("INFO"):
+        with_client(Settings.model_validate({"api_keys": key}), work)
+    records = [record for record in caplog.records if record.message == "request"]
+    lines = [JsonFormatter().format(record) for record in records]
+    assert [json.loads(line)["status"] for line in lines] == [200, 404, 401]
+    assert json.loads(lines[0])["route"] == "/predict"
+    assert not [line for line in lines if "secret" in line or key in line]
+
+
+def test_a_log_line_names_its_request() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "", 0, 'a "quoted"\nmessage', None, None)
+    token = REQUEST_ID.set("id-2")
+    line = JsonFormatter().format(record)
+    REQUEST_ID.reset(token)
+    assert "\n" not in line
+    assert json.loads(line)["message"] == 'a "quoted"\nmessage'
+    assert json.loads(line)["request_id"] == "id-2"
+
+
+def test_predictions_and_inputs_are_counted() -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0
+
+    names = ("confidence", "input_brightness", "input_contrast", "input_pixels", "batch_images")
+    before = [value(f"emotion_{name}_count") for name in names]
+    angry = value("emotion_predictions_total", label="angry")
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        await client.post("/predict", files={"image": FACE})
+        text = (await client.get("/metrics")).text
+        assert 'emotion_requests_total{route="/predict",status="200"}' in text
+        assert 'emotion_queue_seconds_bucket{le="0.001"}' in text
+
+    with_client(Settings(), work)
+    assert [value(f"emotion_{name}_count") for name in names] == [count + 1 for count in before]
+    assert value("emotion_predictions_total", label="angry") == angry + 1
+
+
+def test_draining_is_told_and_connections_close() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        assert (await client.get("/readyz")).status_code == 200
+        app.state.health.draining = True
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+        predicted = await client.post("/predict", files={"image": FACE})
+        assert predicted.status_code == 200
+        assert predicted.headers["connection"] == "close"
+
+    with_client(Settings(), work)
+
+
+def test_a_failing_network_is_not_ready_until_it_answers_again() -> None:
+    broken = True
+
+    def predict(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if broken:
+            raise RuntimeError("out of order")
+        return even(faces)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        nonlocal broken
+        assert (await client.post("/predict", files={"image": FACE})).status_code == 503
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/livez")).status_code == 200
+        broken = False
+        assert (await client.get("/readyz")).status_code == 200
+
+    with_client(Settings(), work, predict)
+
+
+def test_a_hung_network_is_neither_ready_nor_for_long_alive() -> None:
+    release = threading.Event()
+
+    def hang(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        release.wait(5)
+        return even(faces)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        begun = time.monotonic()
+        late = await client.post("/predict", files={"image": FACE})
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "deadline_exceeded")
+        assert time.monotonic() - begun < 1
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["error"]["code"]) == (503, "stalled")
+        assert (await client.get("/livez")).status_code == 503
+        release.set()
+
+    with_client(Settings(answer_seconds=0.4, stall_seconds=0.1), work, hang)

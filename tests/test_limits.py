@@ -1,0 +1,219 @@
+"""What a request may take: bytes, pixels, time, and a place among the others."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.types import Message
+
+from service.settings import Settings
+from tests.conftest import encode, make_faces
+from tests.serving import even, with_client
+
+FACE = encode(make_faces(1).images[0])
+PNG = {"content-type": "image/png"}
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_stalled_body_is_given_up() -> None:
+    async def stalled(start: bytes) -> AsyncIterator[bytes]:
+        yield start
+        await asyncio.sleep(30)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        form = {"content-type": "multipart/form-data; boundary=x"}
+        for path, kind, start in (
+            ("/predict", PNG, FACE[:100]),
+            ("/predict_batch", form, b"--x\r"),
+        ):
+            answer = await client.post(path, content=stalled(start), headers=kind)
+            assert code(answer) == (408, "request_timeout")
+            assert answer.headers["connection"] == "close"
+        assert app.state.load.bytes == 0
+
+    with_client(Settings(body_seconds=0.1), work)
+
+
+def test_the_pixels_of_a_request_are_limited_together() -> None:
+    image = encode(Image.new("RGBA", (500, 400)))
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        parts = [("images", image)] * 4
+        assert (await client.post("/predict_batch", files=parts)).status_code == 200
+        answer = await client.post("/predict_batch", files=[*parts, ("images", image)])
+        assert code(answer) == (413, "too_many_pixels")
+
+    with_client(Settings(max_pixels=200_000, max_request_pixels=800_000), work)
+
+
+def test_slow_decoding_ends_in_time() -> None:
+    image = encode(Image.new("RGB", (4000, 4000)))
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        begun = time.monotonic()
+        answer = await client.post("/predict_batch", files=[("images", image)] * 12)
+        assert code(answer) == (503, "deadline_exceeded")
+        assert answer.headers["retry-after"] == "1"
+        assert time.monotonic() - begun < 1.5
+
+    with_client(Settings(answer_seconds=0.2), work)
+
+
+def test_a_busy_worker_refuses_at_once() -> None:
+    release = threading.Event()
+
+    def wait(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        release.wait(5)
+        return even(faces)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        posts = [asyncio.create_task(client.post("/predict", files={"image": FACE})) for _ in "12"]
+        await asyncio.sleep(0.2)
+        begun = time.monotonic()
+        answer = await client.post("/predict", files={"image": FACE})
+        assert time.monotonic() - begun < 0.1
+        assert code(answer) == (503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert (await client.get("/livez")).status_code == 200
+        release.set()
+        assert [(await post).status_code for post in posts] == [200, 200]
+        assert app.state.load.requests == 0
+
+    with_client(Settings(max_requests=2), work, wait)
+
+
+def test_bodies_together_have_a_limit() -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield bytes(60_000)
+        await asyncio.sleep(0.3)
+        yield b""
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        posts = (client.post("/predict", content=slow(), headers=PNG) for _ in range(3))
+        codes = sorted([code(answer) for answer in await asyncio.gather(*posts)])
+        assert codes == [(415, "unsupported_format")] + [(503, "unavailable")] * 2
+        assert app.state.load.bytes == 0
+
+    with_client(Settings(max_body_bytes=100_000, max_buffer_bytes=100_000), work)
+
+
+def test_who_hung_up_is_not_computed() -> None:
+    seen = []
+    release = threading.Event()
+
+    def wait(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(len(faces))
+        release.wait(5)
+        return even(faces)
+
+    async def hang_up(app: Starlette) -> None:
+        messages: list[Message] = [
+            {"type": "http.request", "body": FACE},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> Message:
+            await asyncio.sleep(0.05)
+            return messages.pop(0)
+
+        async def send(message: Message) -> None: ...
+
+        scope = {
+            **{"type": "http", "method": "POST", "path": "/predict", "query_string": b""},
+            "headers": [(b"content-type", b"image/png")],
+        }
+        await app(scope, receive, send)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        first = asyncio.create_task(client.post("/predict", files={"image": FACE}))
+        await asyncio.sleep(0.1)
+        await hang_up(app)
+        release.set()
+        assert (await first).status_code == 200
+        assert (await client.post("/predict", files={"image": FACE})).status_code == 200
+
+    with_client(Settings(), work, wait)
+    assert seen == [1, 1]
+
+
+def test_late_requests_are_told_and_not_computed() -> None:
+    seen = []
+
+    def slow(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(len(faces))
+        time.sleep(0.4)
+        return even(faces)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        first = asyncio.create_task(client.post("/predict", files={"image": FACE}))
+        await asyncio.sleep(0.05)
+        answers = await asyncio.gather(
+            *(client.post("/predict", files={"image": FACE}) for _ in range(5))
+        )
+        assert {code(answer) for answer in answers} == {(503, "deadline_exceeded")}
+        await first
+        await asyncio.sleep(0.3)
+
+    with_client(Settings(answer_seconds=0.2), work, slow)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n--x", b"\r\n--x\r\n"])
+def test_a_form_that_breaks_off_is_told(end: bytes) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        whole = await client.post("/predict", content=head + FACE + b"\r\n--x--\r\n", headers=kind)
+        assert whole.status_code == 200
+        answer = await client.post("/predict", content=head + FACE + end, headers=kind)
+        assert code(answer) == (400, "invalid_form")
+
+    with_client(Settings(), work)
+
+
+def test_other_files_in_the_form_are_ignored() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.post("/predict", files={"image": FACE, "other": b"text"})
+        assert answer.status_code == 200
+
+    with_client(Settings(), work)
+
+
+def test_no_address_or_path_is_ever_opened() -> None:
+    """A listener on loopback hears nothing, whatever names it."""
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        calls = []
+        server = await asyncio.start_server(lambda *_: calls.append(1), "127.0.0.1", 0)
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/face.png"
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{address}"/></svg>'.encode()
+        for text in (address.encode(), b"file:///etc/passwd", b"/etc/passwd", svg):
+            answers = [
+                await client.post("/predict", data={"image": text.decode()}),
+                await client.post("/predict", files={"image": text}),
+                await client.post("/predict", files={"image": (text.decode(), text)}),
+                await client.post("/predict", content=text, headers=PNG),
+                await client.post(
+                    "/predict", content=text, headers={"content-type": "text/uri-list"}
+                ),
+                await client.post(f"/predict?image={address}&url={address}", content=b""),
+                await client.post("/predict", json={"image": address, "url": address}),
+            ]
+            assert all(400 <= answer.status_code < 500 for answer in answers)
+            assert not any("root:" in answer.text for answer in answers)
+        await asyncio.sleep(0.1)
+        server.close()
+        assert not calls
+
+    with_client(Settings(), work)

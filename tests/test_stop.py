@@ -1,0 +1,44 @@
+"""A retrain that is killed or told to stop, as a process, ends with the weights of a whole one."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_faces, write_folder
+
+COMMAND = [sys.executable, "-m", "search", "retrain", "--network", "compact", "--recipe", "modern"]
+
+
+def start(data: Path, out: Path) -> subprocess.Popen[str]:
+    command = [*COMMAND, "--epochs", "3", "--device", "cpu", "--data", str(data), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(data: Path, out: Path) -> bytes:
+    process = start(data, out)
+    words, _ = process.communicate()
+    assert process.returncode == 0, words
+    return (out / "artifact" / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, number: signal.Signals) -> None:
+    data, out = tmp_path / "data", tmp_path / "stopped"
+    write_folder(data, "train", make_faces(1400))
+    write_folder(data, "validation", make_faces(35, seed=1))
+    whole = finish(data, tmp_path / "whole")
+    process = start(data, out)
+    while not (out / "checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(number)
+    words, _ = process.communicate(timeout=60)
+    expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert process.returncode == expected, words
+    assert finish(data, out) == whole

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna import Study, Trial, TrialPruned
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from search.errors import StudyError
+from search.slots import MAX_DEATHS, claim_slot, count_done, group_slots, is_done, open_slots
+from search.study import Protocol, connect, find_study, open_study
+from search.trial import TrialFailedError
+from search.worker import work
+
+PROTOCOL = Protocol(data_digest="digest")
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return connect(str(tmp_path / "new" / "search.db"))
+
+
+@pytest.fixture
+def study(storage: RDBStorage) -> Study:
+    return open_study(storage, "s", PROTOCOL)
+
+
+def draw(trial: Trial) -> float:
+    return trial.suggest_int("x", 0, 10**6) / 10**6
+
+
+def settled(study: Study) -> dict[int, TrialState]:
+    return {
+        slot: next(t.state for t in trials if is_done(t))
+        for slot, trials in group_slots(study.trials).items()
+    }
+
+
+def test_the_total_is_the_studys(study: Study, storage: RDBStorage) -> None:
+    work(study, storage, range(3), draw)
+    work(study, storage, range(5), draw)
+    work(study, storage, range(5), draw)
+    assert len(study.trials) == 5
+    assert len({t.params["x"] for t in study.trials}) == 5
+
+
+def test_each_slot_is_run_once_by_two_workers(study: Study, storage: RDBStorage) -> None:
+    open_slots(study, range(4))
+    open_slots(study, range(4))
+    first = claim_slot(study, storage, range(4))
+    second = claim_slot(study, storage, range(4))
+    assert first and second and first.number != second.number
+    assert len(study.trials) == 4
+
+
+def test_a_slot_that_was_opened_twice_is_run_once(study: Study, storage: RDBStorage) -> None:
+    for _ in range(2):
+        study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs={"slot": 0}))
+    work(study, storage, range(1), draw)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.WAITING]
+
+
+def test_an_interrupted_trial_is_run_again_with_its_parameters(
+    study: Study, storage: RDBStorage
+) -> None:
+    def interrupt(trial: Trial) -> float:
+        draw(trial)
+        if trial.user_attrs["slot"] == 1:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, storage, range(3), interrupt)
+    work(study, storage, range(3), draw)
+    slots = group_slots(study.trials)
+    assert [len(slots[slot]) for slot in range(3)] == [1, 2, 1]
+    assert slots[1][0].params == slots[1][1].params
+    assert count_done(study, range(3)) == 3
+
+
+def test_failures_are_recorded_with_a_reason_and_not_repeated(
+    study: Study, storage: RDBStorage
+) -> None:
+    def objective(trial: Trial) -> float:
+        if trial.user_attrs["slot"] == 0:
+            raise TrialFailedError("out of memory")
+        if trial.user_attrs["slot"] == 1:
+            raise TrialPruned
+        return draw(trial)
+
+    work(study, storage, range(3), objective)
+    assert settled(study) == {0: TrialState.FAIL, 1: TrialState.PRUNED, 2: TrialState.COMPLETE}
+    assert study.trials[0].user_attrs["reason"] == "out of memory"
+    assert len(study.trials) == 3
+
+
+def test_a_slot_that_kills_its_workers_is_given_up(study: Study, storage: RDBStorage) -> None:
+    for _ in range(MAX_DEATHS):
+        open_slots(study, range(1))
+        trial = claim_slot(study, storage, range(1))
+        assert trial is not None
+        study.tell(trial, state=TrialState.FAIL)
+    work(study, storage, range(1), draw)
+    assert settled(study) == {0: TrialState.FAIL}
+    assert "workers died" in study.trials[-1].user_attrs["reason"]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Protocol(data_digest="other"), "data_digest is 'digest' there, 'other' here"),
+        (Protocol(data_digest="digest", space="residual"), "space is 'paper' there"),
+    ],
+)
+def test_a_study_of_something_else_is_refused(
+    study: Study, storage: RDBStorage, other: Protocol, words: str
+) -> None:
+    with pytest.raises(StudyError, match=words):
+        open_study(storage, study.study_name, other)
+
+
+def test_an_unknown_study_is_named(study: Study, storage: RDBStorage) -> None:
+    with pytest.raises(StudyError, match="no study t in this storage; it holds: s"):
+        find_study(storage, "t")
+    assert find_study(storage, "s")[1] == PROTOCOL
+
+
+@pytest.mark.parametrize("url", ["postgresql+nodriver://h/d", "nosuchdatabase://h/d"])
+def test_a_storage_out_of_reach_is_one_error(url: str) -> None:
+    with pytest.raises(StudyError, match="storage"):
+        connect(url)
