@@ -22,7 +22,7 @@ from search.confirmation import best_trials, confirmation_templates, rank_confir
 from search.data import Faces, load_split
 from search.errors import StudyError
 from search.progress import StudyProgress
-from search.slots import count_done
+from search.slots import close_surplus, count_done, open_slots
 from search.study import Protocol, connect, open_study
 from search.trial import train_trial
 from search.worker import work
@@ -117,6 +117,8 @@ def fill(search: Search, phase: Phase) -> None:
         if search.workers == 1:
             fill_here(search, phase, pick_device(search.device))
             return
+        # Before the workers start, or each of them would open every slot.
+        open_slots(study, phase.wanted, phase.templates)
         workers = [start_worker(search, phase, index) for index in range(search.workers)]
         try:
             supervise(search, phase, workers, study)
@@ -125,6 +127,7 @@ def fill(search: Search, phase: Phase) -> None:
                 worker.terminate()
             for worker in workers:
                 worker.join()
+            close_surplus(study, storage, phase.wanted)
 
 
 def supervise(

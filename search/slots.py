@@ -8,6 +8,7 @@ again would not change (attribute `reason`).
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from optuna import Study, Trial, create_trial
@@ -74,6 +75,19 @@ def claim_slot(study: Study, storage: BaseStorage, wanted: Collection[int]) -> T
         if waiting and not busy and _take(storage, waiting[0]):
             return Trial(study, waiting[0]._trial_id)
     return None
+
+
+def close_surplus(study: Study, storage: BaseStorage, wanted: Collection[int]) -> None:
+    """Fail the waiting trials of slots that are done, which idle workers opened at once."""
+    slots = group_slots(study.get_trials(deepcopy=False))
+    for slot in slots.keys() & set(wanted):
+        if not any(map(is_done, slots[slot])):
+            continue
+        for trial in slots[slot]:
+            if trial.state == TrialState.WAITING:
+                with suppress(UpdateFinishedTrialError):
+                    storage.set_trial_user_attr(trial._trial_id, "reason", "slot done already")
+                    storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def is_busy(study: Study) -> bool:

@@ -29,8 +29,10 @@ def work(
     An interruption (`KeyboardInterrupt`) gives the slot back with its parameters.
     """
     while True:
-        open_slots(study, wanted, templates)
         trial = claim_slot(study, storage, wanted)
+        if trial is None:
+            open_slots(study, wanted, templates)
+            trial = claim_slot(study, storage, wanted)
         if trial is not None:
             run_trial(study, storage, trial, objective)
         elif is_busy(study):

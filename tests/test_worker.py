@@ -7,7 +7,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.errors import StudyError
-from search.slots import MAX_DEATHS, claim_slot, count_done, group_slots, is_done, open_slots
+from search.slots import (
+    MAX_DEATHS,
+    claim_slot,
+    close_surplus,
+    count_done,
+    group_slots,
+    is_done,
+    open_slots,
+)
 from search.study import Protocol, connect, find_study, open_study
 from search.trial import TrialFailedError
 from search.worker import work
@@ -59,6 +67,15 @@ def test_a_slot_that_was_opened_twice_is_run_once(study: Study, storage: RDBStor
         study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs={"slot": 0}))
     work(study, storage, range(1), draw)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.WAITING]
+
+
+def test_waiting_trials_of_done_slots_are_closed(study: Study, storage: RDBStorage) -> None:
+    for slot in (0, 0, 1):
+        study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs={"slot": slot}))
+    work(study, storage, range(1), draw)
+    close_surplus(study, storage, range(2))
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+    assert "done already" in study.trials[1].user_attrs["reason"]
 
 
 def test_an_interrupted_trial_is_run_again_with_its_parameters(
