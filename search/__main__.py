@@ -118,25 +118,29 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def run_retrain(options: argparse.Namespace) -> None:
     """Train and say where the artifact lies."""
+    from search.distributed import own_device, processes, rank
     from search.retrain import retrain
     from service.device import pick_device
 
     recipe = RECIPES[options.recipe]
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
-    folder = retrain(
-        options.data,
-        NETWORKS[options.network],
-        recipe,
-        options.out,
-        name=options.network,
-        seed=options.seed,
-        device=pick_device(options.device),
-        start_from=options.start_from,
-        teachers=options.teacher,
-        compile_mode=options.compile,
-    )
-    print(f"artifact: {folder}")
+    device = own_device(pick_device(options.device))
+    with processes(device):
+        folder = retrain(
+            options.data,
+            NETWORKS[options.network],
+            recipe,
+            options.out,
+            name=options.network,
+            seed=options.seed,
+            device=device,
+            start_from=options.start_from,
+            teachers=options.teacher,
+            compile_mode=options.compile,
+        )
+        if rank() == 0:
+            print(f"artifact: {folder}")
 
 
 def add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

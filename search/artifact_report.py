@@ -99,7 +99,7 @@ def draw_confusion(result: Evaluation) -> Figure:
     axis.set(xlabel="predicted", ylabel="true")
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.5 else "black"
-        axis.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+        axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
     return figure
 
 
@@ -133,10 +133,10 @@ def draw_mistakes(result: Evaluation) -> Picture:
     wrong = np.flatnonzero(result.predicted != result.faces.labels)
     confidence = result.probabilities.max(1)
     worst = wrong[np.argsort(-confidence[wrong])][:MISTAKES]
-    words = [
-        f"{LABELS[result.faces.labels[row]]}?\n{LABELS[result.predicted[row]]} {confidence[row]:.0%}"
-        for row in worst
-    ]
+    words = []
+    for row in worst:
+        true, answer = LABELS[result.faces.labels[row]], LABELS[result.predicted[row]]
+        words.append(f"{true}?\n{answer} {confidence[row]:.0%}")
     caption = "Above: the data set's label. Below: the answer. Many of these labels are wrong."
     figure = draw_faces(result.faces.images[worst], words)
     return Picture("mistakes", "Most confident mistakes", caption, figure)

@@ -95,7 +95,8 @@ class SharedBatchNorm(_BatchNorm):
     def forward(self, features: Tensor) -> Tensor:
         """Normalise (N, C, ...) by the statistics of all processes' features."""
         if not self.training:
-            return super().forward(features)
+            normal: Tensor = super().forward(features)
+            return normal
         axes = [0, *range(2, features.ndim)]
         moments = torch.stack((features.mean(axes), features.square().mean(axes)))
         total: Tensor = _SumOverProcesses.apply(moments)

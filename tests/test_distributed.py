@@ -1,6 +1,7 @@
 """One run on two processes, started by torchrun as a user starts it."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +11,24 @@ import pytest
 
 from tests.conftest import make_faces, write_folder
 
-RUN = (
-    "import sys; from pathlib import Path; from dataclasses import replace; import torch;"
-    "from search.config import RECIPES; from search.distributed import processes;"
-    "from search.retrain import retrain; from tests.conftest import TINY;"
-    "torch.set_num_threads(1);"
-    "recipe = replace(RECIPES['modern'], epochs=2, batch_size=16, sizes=((1.0, 48),));"
-    "device = torch.device('cpu');\n"
-    "with processes(device):\n"
-    "    retrain(Path(sys.argv[1]), TINY, recipe, out=Path(sys.argv[2]), name='t', seed=0,"
-    " device=device)\n"
-)
+RUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from search.config import RECIPES
+from search.distributed import processes
+from search.retrain import retrain
+from tests.conftest import TINY
+
+recipe = replace(RECIPES["modern"], epochs=2, batch_size=16, sizes=((1.0, 48),))
+device = torch.device("cpu")
+with processes(device):
+    data, out = map(Path, sys.argv[1:])
+    retrain(data, TINY, recipe, out, name="tiny", seed=0, device=device)
+"""
 
 
 def read_losses(out: Path) -> list[float]:
@@ -36,15 +44,16 @@ def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
     script.write_text(RUN)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, start in (("one", []), ("two", torchrun)):
-        command = [
-            sys.executable,
-            *start,
-            str(script),
-            str(tmp_path / "data"),
-            str(tmp_path / name),
-        ]
-        environment = {"PYTHONPATH": ".", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        command = [sys.executable, *start, script, tmp_path / "data", tmp_path / name]
+        environment = os.environ | {"PYTHONPATH": ".", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            list(map(str, command)),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     one, two = read_losses(tmp_path / "one"), read_losses(tmp_path / "two")
     np.testing.assert_allclose(one, two, rtol=1e-3)

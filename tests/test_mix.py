@@ -22,10 +22,10 @@ def test_without_mixing_nothing_changes() -> None:
     assert torch.equal(mixed[1], targets)
 
 
-@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_images_and_targets_are_mixed_by_the_same_share(kind: str) -> None:
+@pytest.mark.parametrize("recipe", [replace(PLAIN, mixup=1.0), replace(PLAIN, cutmix=1.0)])
+def test_images_and_targets_are_mixed_by_the_same_share(recipe: Recipe) -> None:
     images, targets = batch()
-    mixed, wanted = mix(images, targets, replace(PLAIN, **{kind: 1.0}), np.random.default_rng(3))
+    mixed, wanted = mix(images, targets, recipe, np.random.default_rng(3))
     share = wanted[0, 0].item()
     assert 0 < share < 1
     assert wanted.sum(1).tolist() == pytest.approx([1] * 4)

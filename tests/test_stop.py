@@ -25,13 +25,25 @@ def finish(data: Path, out: Path) -> bytes:
     return (out / "artifact" / "weights.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faces")
+    write_folder(folder, "train", make_faces(420))
+    write_folder(folder, "validation", make_faces(35, seed=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return finish(data, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, number: signal.Signals) -> None:
-    data, out = tmp_path / "data", tmp_path / "stopped"
-    write_folder(data, "train", make_faces(1400))
-    write_folder(data, "validation", make_faces(35, seed=1))
-    whole = finish(data, tmp_path / "whole")
+def test_a_stopped_run_resumes_to_the_same_weights(
+    data: Path, whole: bytes, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "stopped"
     process = start(data, out)
     while not (out / "checkpoint.pt").exists():
         assert process.poll() is None
