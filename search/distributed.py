@@ -95,8 +95,7 @@ class SharedBatchNorm(_BatchNorm):
     def forward(self, features: Tensor) -> Tensor:
         """Normalise (N, C, ...) by the statistics of all processes' features."""
         if not self.training:
-            normal: Tensor = super().forward(features)
-            return normal
+            return super().forward(features)
         axes = [0, *range(2, features.ndim)]
         moments = torch.stack((features.mean(axes), features.square().mean(axes)))
         total: Tensor = _SumOverProcesses.apply(moments)
@@ -104,8 +103,9 @@ class SharedBatchNorm(_BatchNorm):
         variance = square - mean.square()
         self._track(mean.detach(), variance.detach(), features.numel() // len(mean) * world())
         shape = [1, -1, *[1] * (features.ndim - 2)]
-        scale = (variance + self.eps).rsqrt() * self.weight
-        return features * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        scale: Tensor = (variance + self.eps).rsqrt() * self.weight
+        offset: Tensor = self.bias - mean * scale
+        return features * scale.view(shape) + offset.view(shape)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:

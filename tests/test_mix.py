@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.config import RECIPES
+from search.config import RECIPES, Recipe
 from search.mix import cutmix, mix
 
 PLAIN = RECIPES["modern"]
