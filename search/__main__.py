@@ -5,9 +5,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from search.arguments import add_artifact, add_data, add_device, positive
+from search.arguments import add_artifact, add_data, add_device, add_storage, positive
 from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
-from search.config import NETWORKS, RECIPES
+from search.config import NETWORKS, PRESETS, RECIPES
 from search.errors import DataError, StoppedError, StudyError, TrainingError
 from service.artifact import ArtifactError
 from service.device import DeviceError
@@ -43,17 +43,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """`run`: search a space; without options the paper's own search."""
+    """`run`: search a space; what no option names comes from the preset."""
     text = "random search over networks; the same command again resumes"
     parser = commands.add_parser("run", help=text)
     add_data(parser)
     add_device(parser)
-    add_study(parser)
-    parser.add_argument("--trials", type=positive, default=500, help="the study's total")
-    parser.add_argument("--epochs", type=positive, default=20, help="of each trial")
-    parser.add_argument("--space", choices=("paper", "residual"), default="paper")
-    parser.add_argument("--sampler", choices=("random", "tpe"), default="random")
-    parser.add_argument("--pruner", choices=("none", "halving", "hyperband"), default="none")
+    add_storage(parser)
+    text = "the published search, or a cheaper one over residual networks (default: paper)"
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help=text)
+    parser.add_argument("--study", help="the study's name (default: the preset's)")
+    parser.add_argument("--trials", type=positive, help="the study's total")
+    parser.add_argument("--epochs", type=positive, help="of each trial")
+    parser.add_argument("--space", choices=("paper", "residual"))
+    parser.add_argument("--sampler", choices=("random", "tpe"))
+    parser.add_argument("--pruner", choices=("none", "halving", "hyperband"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-parameters", type=positive, default=0, help="prune larger networks")
     parser.add_argument("--max-flops", type=positive, default=0, help="prune costlier networks")
@@ -70,11 +73,12 @@ def run_run(options: argparse.Namespace) -> None:
     from search.run import Search, digest_data, run_search
     from search.study import Protocol
 
+    preset = PRESETS[options.preset]
     protocol = Protocol(
-        space=options.space,
-        epochs=options.epochs,
-        sampler=options.sampler,
-        pruner=options.pruner,
+        space=options.space or preset.space,
+        epochs=options.epochs or preset.epochs,
+        sampler=options.sampler or preset.sampler,
+        pruner=options.pruner or preset.pruner,
         seed=options.seed,
         data_digest=digest_data(options.data),
         max_parameters=options.max_parameters,
@@ -83,9 +87,9 @@ def run_run(options: argparse.Namespace) -> None:
     search = Search(
         data=options.data,
         storage=options.storage,
-        name=options.study,
+        name=options.study or options.preset,
         protocol=protocol,
-        trials=options.trials,
+        trials=options.trials or preset.trials,
         workers=options.workers,
         device=options.device,
         heartbeat=options.heartbeat,
@@ -100,8 +104,14 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser("retrain", help="train one network and write its artifact")
     add_data(parser)
     add_device(parser)
-    parser.add_argument("--network", choices=NETWORKS, default="compact")
-    parser.add_argument("--recipe", choices=RECIPES, default="modern")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--network", choices=NETWORKS, default="compact")
+    what.add_argument("--study", help="take the network of a study's trial")
+    text = "its number (default: the best confirmed one, or the best)"
+    parser.add_argument("--trial", type=int, help=text)
+    add_storage(parser)
+    text = "how to train; `trial` is the trial's own way (default: modern)"
+    parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
     parser.add_argument("--seed", type=int, default=0)
     text = "artifact of the same network to go on from"
@@ -122,17 +132,27 @@ def run_retrain(options: argparse.Namespace) -> None:
     from search.retrain import retrain
     from service.device import pick_device
 
-    recipe = RECIPES[options.recipe]
+    name, network, recipe, lineage = options.network, NETWORKS[options.network], None, None
+    if options.study:
+        from search.lineage import find_trial
+
+        chosen = find_trial(options.storage, options.study, options.trial)
+        name, network, recipe, lineage = chosen.name, chosen.network, chosen.recipe, chosen.lineage
+    if options.recipe != "trial":
+        recipe = RECIPES[options.recipe]
+    if recipe is None:
+        raise StudyError("--recipe trial needs --study")
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     device = own_device(pick_device(options.device))
     with processes(device):
         folder = retrain(
             options.data,
-            NETWORKS[options.network],
+            network,
             recipe,
             options.out,
-            name=options.network,
+            name=name,
+            lineage=lineage,
             seed=options.seed,
             device=device,
             start_from=options.start_from,
@@ -156,13 +176,6 @@ def run_publish(options: argparse.Namespace) -> None:
     from search.publish import publish
 
     print(publish(options.artifact, options.name))
-
-
-def add_study(parser: argparse.ArgumentParser) -> None:
-    """`--storage` and `--study`."""
-    text = "database URL, or a path for SQLite"
-    parser.add_argument("--storage", default="runs/search.db", help=text)
-    parser.add_argument("--study", default="paper", help="the study's name")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,16 @@ import argparse
 from pathlib import Path
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """`--data`."""
     text = "fer2013.csv, icml_face_data.csv, or a folder of <split>/<label>/<image>"
-    parser.add_argument("--data", type=Path, required=True, help=text)
+    parser.add_argument("--data", type=Path, required=required, help=text)
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """`--storage` of studies."""
+    text = "database URL, or a path for SQLite"
+    parser.add_argument("--storage", default="runs/search.db", help=text)
 
 
 def add_artifact(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """A model's report: its curves, its figures on validation and its worst mistakes, as one page."""
 
 import csv
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from search.augment import augment
-from search.config import Recipe
+from search.config import recipe_from_dict
 from search.evaluate import Evaluation, evaluate
 from search.faces_figure import draw_faces
 from search.page import Picture, Table, write_page
@@ -144,14 +143,11 @@ def draw_mistakes(result: Evaluation) -> Picture:
 
 def draw_augmented(result: Evaluation, recipe: dict[str, Any]) -> Picture:
     """Faces as the training saw such, under the recipe on the card."""
-    known = {field.name for field in fields(Recipe)}
-    values = {key: value for key, value in recipe.items() if key in known}
-    values["sizes"] = tuple((share, size) for share, size in values["sizes"])
     rows = np.linspace(0, len(result.faces) - 1, 4).astype(int).repeat(8)
     faces = result.faces.select(rows)
     images = standardize(torch.from_numpy(faces.images)[:, None])
     generator = torch.Generator().manual_seed(0)
-    views = augment(images, Recipe(**values), images.shape[-1], generator)[:, 0].numpy()
+    views = augment(images, recipe_from_dict(recipe), images.shape[-1], generator)[:, 0].numpy()
     low, high = views.min((1, 2), keepdims=True), views.max((1, 2), keepdims=True)
     grey = (views - low) / np.maximum(high - low, 1e-6) * 255
     words = [LABELS[label] for label in faces.labels]

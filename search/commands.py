@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.arguments import add_artifact, add_data, add_device
+from search.arguments import add_artifact, add_data, add_device, add_storage
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -77,17 +77,31 @@ def run_robustness(options: argparse.Namespace) -> None:
 
 
 def add_report(commands: "Commands") -> None:
-    """`report`: curves and figures as one page."""
-    parser = commands.add_parser("report", help="draw a model's curves and figures as one page")
-    _add_common(parser, command=run_report)
+    """`report`: a model or a study as one page."""
+    parser = commands.add_parser("report", help="draw a model or a study as one page")
+    parser.add_argument("--study", help="the study to draw, in place of a model")
+    add_storage(parser)
+    _add_common(parser, command=run_report, needs_data=False)
     _add_out(parser)
 
 
 def run_report(options: argparse.Namespace) -> None:
-    """Write the page and say where it lies."""
+    """Write the page and say where it lies.
+
+    Raises:
+        DataError: a model is to be drawn without a data set.
+    """
+    if options.study:
+        from search.study_report import write_study_report
+
+        print(write_study_report(options.storage, options.study, options.out))
+        return
     from search.artifact_report import write_artifact_report
+    from search.errors import DataError
     from service.device import pick_device
 
+    if not options.data:
+        raise DataError("the report of a model needs --data; that of a study --study")
     device = pick_device(options.device)
     print(write_artifact_report(options.artifact, options.data, options.out, device))
 
@@ -108,9 +122,11 @@ def run_audit(options: argparse.Namespace) -> None:
 
 
 def _add_common(
-    parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None] | None = None
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], None] | None = None,
+    needs_data: bool = True,
 ) -> None:
-    add_data(parser)
+    add_data(parser, needs_data)
     add_device(parser)
     add_artifact(parser)
     parser.set_defaults(command=command)

@@ -1,7 +1,9 @@
 """Named networks and training recipes; every choice of a run is a field of one of these."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 from service.preprocess import IMAGE_SIZE
@@ -160,4 +162,31 @@ RECIPES: Final[dict[str, Recipe]] = {
         drop_duplicates=True,
         distill=0.5,
     ),
+}
+
+
+def recipe_from_dict(fields: Mapping[str, Any]) -> Recipe:
+    """Inverse of `dataclasses.asdict`, also after JSON; fields of other versions are left out."""
+    known = {field.name for field in dataclasses.fields(Recipe)} & fields.keys()
+    values = {name: fields[name] for name in known}
+    if "sizes" in values:
+        values["sizes"] = tuple((share, size) for share, size in values["sizes"])
+    return Recipe(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A search by name; each field is the default of the option of that name."""
+
+    space: Literal["paper", "residual"]
+    sampler: Literal["random", "tpe"]
+    pruner: Literal["none", "halving", "hyperband"]
+    trials: int
+    epochs: int
+
+
+PRESETS: Final[dict[str, Preset]] = {
+    # Vulpe-Grigorași & Grigore, 2021, section III.
+    "paper": Preset(space="paper", sampler="random", pruner="none", trials=500, epochs=20),
+    "residual": Preset(space="residual", sampler="tpe", pruner="hyperband", trials=200, epochs=27),
 }

@@ -42,7 +42,12 @@ class Confirmed:
         return statistics.stdev(self.values) / math.sqrt(len(self.values))
 
 
-def best_trials(study: Study, count: int) -> list[FrozenTrial]:
+def confirmation_name(name: str) -> str:
+    """Name of the study that confirms the named one."""
+    return f"{name}-confirmation"
+
+
+def best_trials(study: Study, count: int | None = None) -> list[FrozenTrial]:
     """The complete trials of the highest values, best first; the earlier one on a tie."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))[:count]

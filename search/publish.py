@@ -1,5 +1,6 @@
 """An artifact into the BentoML model store."""
 
+import hashlib
 from pathlib import Path
 
 import bentoml
@@ -8,20 +9,22 @@ from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
 
 
 def publish(artifact: Path, name: str) -> str:
-    """Put an artifact into the store unless the same weights are there already.
+    """Put an artifact into the store unless the same one is there already.
 
     Args:
         artifact: folder with weights and card.
         name: the model's name in the store.
 
     Returns:
-        `name:version`; the version is the start of the weights' SHA-256.
+        `name:version`; the version is the start of the card's SHA-256, and the card holds that
+        of the weights: a new calibration is a new version.
 
     Raises:
         ArtifactError: the artifact does not pass its checks.
     """
     card = load_artifact(artifact).card
-    tag = f"{name}:{card['weights_sha256'][:12]}"
+    version = hashlib.sha256((artifact / CARD_FILE).read_bytes()).hexdigest()[:12]
+    tag = f"{name}:{version}"
     try:
         bentoml.models.get(tag)
     except bentoml.exceptions.NotFound:

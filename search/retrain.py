@@ -36,6 +36,7 @@ def retrain(
     device: torch.device,
     start_from: Path | None = None,
     teachers: Sequence[Path] = (),
+    lineage: dict[str, Any] | None = None,
     compile_mode: str | None = None,
 ) -> Path:
     """Train one network and write `out/artifact`; the same call again resumes.
@@ -50,6 +51,7 @@ def retrain(
         device: CPU or CUDA.
         start_from: artifact of the same network to go on from, in place of fresh weights.
         teachers: artifacts whose answers a recipe that distils mixes into the targets.
+        lineage: the trial that the network comes from, for the card.
         compile_mode: as in `search.train.fit`.
 
     Returns:
@@ -88,15 +90,18 @@ def retrain(
         report=Progress(recipe.epochs).show,
     )
     if rank() == 0:
-        write_artifact(out / "artifact", plan, run, validation, name)
+        facts = describe(plan, run, validation, name)
+        if lineage:
+            facts["search"] = lineage
+        write_artifact(out / "artifact", plan, run, facts)
         calibrate(out / "artifact", data, device)
         record_robustness(out / "artifact", data, device)
     return out / "artifact"
 
 
-def write_artifact(folder: Path, plan: Plan, run: Run, validation: Faces, name: str) -> None:
+def write_artifact(folder: Path, plan: Plan, run: Run, facts: dict[str, Any]) -> None:
     """Weights, card and curve of a finished run."""
-    save_artifact(folder, run.average, plan.network, describe(plan, run, validation, name))
+    save_artifact(folder, run.average, plan.network, facts)
     write_history(folder / HISTORY_FILE, run)
 
 

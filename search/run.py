@@ -18,7 +18,12 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
-from search.confirmation import best_trials, confirmation_templates, rank_confirmed
+from search.confirmation import (
+    best_trials,
+    confirmation_name,
+    confirmation_templates,
+    rank_confirmed,
+)
 from search.data import Faces, load_split
 from search.errors import StudyError
 from search.progress import StudyProgress
@@ -74,11 +79,6 @@ class Phase:
 def digest_data(data: Path) -> str:
     """Digests of both splits in one string; a study keeps to the data it was begun with."""
     return f"{load_split(data, 'train').digest()}/{load_split(data, 'validation').digest()}"
-
-
-def confirmation_name(name: str) -> str:
-    """Name of the study that confirms the named one."""
-    return f"{name}-confirmation"
 
 
 def run_search(search: Search) -> None:

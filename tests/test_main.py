@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,12 @@ def test_retrain_then_evaluate(
     assert main([*command, "--predictions", str(predictions)]) == 0
     card = json.loads((artifact / "card.json").read_text())
     figures = capsys.readouterr().out
-    assert f"accuracy           {card['metrics']['validation']['accuracy']:.4f}" in figures
+    accuracy = card["metrics"]["validation"]["accuracy"]
+    assert re.search(rf"^accuracy +{accuracy:.4f}", figures, re.MULTILINE)
     rows = list(csv.DictReader(predictions.read_text().splitlines()))
     assert len(rows) == 35
     assert all(row["predicted"] in LABELS for row in rows)
-    assert len((out / "history.csv").read_text().splitlines()) == 3
+    assert len((artifact / "history.csv").read_text().splitlines()) == 3
 
 
 def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,268 @@
+"""A study's report: its best trials over the epochs, what mattered, what it cost, as one page."""
+
+import csv
+import math
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import optuna
+from matplotlib.figure import Figure
+from optuna import Study
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from search.confirmation import Confirmed, best_trials, rank_confirmed
+from search.errors import StudyError
+from search.layers_figure import draw_layers
+from search.lineage import find_confirmation
+from search.page import Picture, Table, write_page
+from search.study import Protocol, connect, find_study
+from service.network import config_from_dict
+
+SHOWN: Final = 6
+"""The best and the next five, as in the paper's figure 2."""
+
+MIN_TRIALS: Final = 20
+"""Complete trials from which importances say something: PED-ANOVA looks at the best tenth."""
+
+
+def write_study_report(storage: str, name: str, out: Path) -> Path:
+    """Write `report.html`, its pictures and `trials.csv` into `out`.
+
+    Args:
+        storage: database URL, or a path for SQLite.
+        name: of the study.
+        out: folder, made if missing.
+
+    Returns:
+        The page.
+
+    Raises:
+        StudyError: the storage cannot be reached, or has no such study with a complete trial.
+    """
+    connection = connect(storage)
+    study, protocol = find_study(connection, name)
+    best = best_trials(study)
+    if not best:
+        raise StudyError(f"study {name} has no complete trial yet")
+    confirmation = find_confirmation(connection, name)
+    confirmed = rank_confirmed(study, confirmation) if confirmation else []
+    parts: list[Picture | Table] = [
+        tabulate_protocol(study, protocol),
+        Picture(
+            "epochs",
+            "The best trials over the epochs",
+            "Validation accuracy of the best trial and the next five.",
+            draw_epochs(best[:SHOWN]),
+        ),
+        tabulate_best(best[:SHOWN]),
+        *([tabulate_confirmed(confirmed)] if confirmed else []),
+        Picture("history", "All trials", "In the order they were begun.", draw_history(study)),
+        Picture(
+            "cost",
+            "Accuracy against cost",
+            "Nothing is both cheaper and better than a trial on the line.",
+            draw_cost(best),
+        ),
+        *([draw_importances(study)] if len(best) >= MIN_TRIALS else []),
+        Picture(
+            "slices",
+            "Accuracy against each choice",
+            "A dot a trial that has the choice, and the mean where a value came up repeatedly.",
+            draw_slices(best),
+        ),
+        Picture(
+            "network",
+            f"The network of trial {best[0].number}, layer by layer",
+            "Shapes are channels x height x width.",
+            draw_layers(config_from_dict(best[0].user_attrs["network"])),
+        ),
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    write_trials(out / "trials.csv", study)
+    page = out / "report.html"
+    write_page(page, f"Study {name}", parts)
+    return page
+
+
+def write_trials(path: Path, study: Study) -> None:
+    """All trials as csv: number, state, value, duration (s), reason, cost, parameters."""
+    trials = study.get_trials(deepcopy=False)
+    facts = ("slot", "parameters", "flops", "train_accuracy", "images_per_second", "reason")
+    names = sorted({name for trial in trials for name in trial.params})
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["number", "state", "accuracy", "seconds", *facts, *names])
+        for trial in trials:
+            seconds = trial.duration.total_seconds() if trial.duration else ""
+            writer.writerow(
+                [trial.number, trial.state.name, "" if trial.value is None else trial.value]
+                + [seconds]
+                + [trial.user_attrs.get(fact, "") for fact in facts]
+                + [trial.params.get(name, "") for name in names]
+            )
+
+
+def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
+    """What was searched, and how its trials ended."""
+    trials = study.get_trials(deepcopy=False)
+    states = Counter(trial.state.name.lower() for trial in trials)
+    attributes = [trial.user_attrs for trial in trials]
+    reasons = Counter(facts["reason"] for facts in attributes if "reason" in facts)
+    bounds = {"parameters": protocol.max_parameters, "FLOPs": protocol.max_flops}
+    rows = [
+        ["space", protocol.space],
+        ["sampler, pruner, seed", f"{protocol.sampler}, {protocol.pruner}, {protocol.seed}"],
+        ["epochs a trial", str(protocol.epochs)],
+        *([f"most {name}", f"{bound:,}"] for name, bound in bounds.items() if bound),
+        *([f"{state} trials", str(count)] for state, count in states.most_common()),
+        *([f"ended: {reason}", str(count)] for reason, count in reasons.most_common(SHOWN)),
+    ]
+    return Table("The search", ("", ""), rows)
+
+
+def tabulate_best(best: list[FrozenTrial]) -> Table:
+    """The best trials with their cost and choices."""
+    rows = [
+        [
+            str(trial.number),
+            f"{trial.value:.2%}",
+            f"{trial.user_attrs['parameters']:,}",
+            f"{trial.user_attrs['flops'] / 1e6:,.0f}",
+            ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items()),
+        ]
+        for trial in best
+    ]
+    caption = "Chosen among many on one split, so part luck; the confirmation says how much."
+    header = ("trial", "validation accuracy", "parameters", "MFLOP an image", "choices")
+    return Table("The best trials", header, rows, caption)
+
+
+def tabulate_confirmed(confirmed: list[Confirmed]) -> Table:
+    """Mean and standard error over seeds that chose nothing."""
+    rows = [
+        [
+            str(one.trial),
+            f"{one.searched:.2%}",
+            f"{one.mean:.2%}",
+            "" if math.isnan(one.standard_error) else f"{one.standard_error:.2%}",
+            str(len(one.values)),
+        ]
+        for one in confirmed
+    ]
+    header = ("trial", "in the search", "mean again", "standard error", "seeds")
+    return Table("Confirmation with other seeds", header, rows)
+
+
+def draw_epochs(best: list[FrozenTrial]) -> Figure:
+    """Validation accuracy after each epoch, a line a trial."""
+    figure = Figure(figsize=(8, 4.5))
+    axis = figure.subplots()
+    for place, trial in enumerate(best):
+        epochs = sorted(trial.intermediate_values)
+        values = [trial.intermediate_values[epoch] for epoch in epochs]
+        label = f"trial {trial.number}, {trial.value:.2%}"
+        axis.plot(epochs, values, label=label, linewidth=1 if place else 2.5)
+    axis.set(xlabel="epoch", ylabel="validation accuracy")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
+
+
+def draw_history(study: Study) -> Figure:
+    """Every trial's accuracy and the best so far; those without one below the axis."""
+    trials = study.get_trials(deepcopy=False)
+    figure = Figure(figsize=(8, 4))
+    axis = figure.subplots()
+    complete = [(t.number, t.value or 0.0) for t in trials if t.state == TrialState.COMPLETE]
+    numbers, values = np.array(complete).T
+    axis.scatter(numbers, values, s=14, label="complete")
+    axis.step(numbers, np.maximum.accumulate(values), where="post", label="best so far")
+    for state in (TrialState.PRUNED, TrialState.FAIL):
+        others = [trial.number for trial in trials if trial.state == state]
+        if others:
+            low = np.full(len(others), values.min())
+            axis.scatter(others, low, marker="x", s=14, label=state.name.lower())
+    axis.set(xlabel="trial", ylabel="validation accuracy")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
+
+
+def draw_cost(trials: list[FrozenTrial]) -> Figure:
+    """Accuracy against FLOPs and parameters, with the Pareto front of each."""
+    figure = Figure(figsize=(10, 4))
+    axes = figure.subplots(1, 2, sharey=True)
+    values = np.array([trial.value for trial in trials])
+    facts = {"flops": "FLOPs an image", "parameters": "parameters"}
+    for axis, (fact, label) in zip(axes, facts.items(), strict=True):
+        costs = np.array([trial.user_attrs[fact] for trial in trials], float)
+        front = find_front(costs, values)
+        axis.scatter(costs, values, s=14)
+        axis.step(costs[front], values[front], where="post", color="C1")
+        for row in front:
+            axis.annotate(str(trials[row].number), (costs[row], values[row]), fontsize=7)
+        axis.set(xscale="log", xlabel=label)
+        axis.grid(alpha=0.3)
+    axes[0].set(ylabel="validation accuracy")
+    return figure
+
+
+def find_front(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Rows of the Pareto front by rising cost: each is better than all that cost no more.
+
+    Args:
+        costs: float (N,), less is better.
+        values: float (N,), more is better.
+    """
+    order = np.lexsort((-values, costs))
+    best = np.maximum.accumulate(values[order])
+    rises = np.concatenate(([True], best[1:] > best[:-1]))
+    return np.asarray(order[rises])
+
+
+def draw_importances(study: Study) -> Picture:
+    """How far each choice tells the best tenth of the trials from the rest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    names = sorted(found, key=lambda name: found[name])
+    figure = Figure(figsize=(8, 0.4 * len(names) + 1))
+    axis = figure.subplots()
+    axis.barh(names, [found[name] for name in names])
+    axis.set(xlabel="importance")
+    caption = "PED-ANOVA (Watanabe et al., 2023): the shares sum to 1; small ones are noise."
+    return Picture("importances", "Importance of the choices", caption, figure)
+
+
+def draw_slices(trials: list[FrozenTrial], columns: int = 4) -> Figure:
+    """Accuracy against each parameter, a panel each."""
+    names = sorted({name for trial in trials for name in trial.params})
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3 * columns, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axis in axes[len(names) :]:
+        axis.axis("off")
+    for axis, name in zip(axes, names, strict=False):
+        pairs = [(t.params[name], t.value or 0.0) for t in trials if name in t.params]
+        _draw_slice(axis, pairs)
+        axis.set_xlabel(name)
+    return figure
+
+
+def _draw_slice(axis: Any, pairs: list[tuple[Any, float]]) -> None:
+    if not all(type(choice) in (int, float) for choice, _ in pairs):
+        pairs = sorted((str(choice), value) for choice, value in pairs)
+    axis.scatter(*zip(*pairs, strict=True), s=10, alpha=0.6)
+    choices = sorted({choice for choice, _ in pairs})
+    if len(choices) <= len(pairs) / 2:
+        means = [np.mean([value for c, value in pairs if c == choice]) for choice in choices]
+        axis.plot(choices, means, "C1_-", markersize=12, linewidth=1)
+    axis.grid(alpha=0.3)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

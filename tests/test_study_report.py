@@ -1,0 +1,113 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from optuna import Trial
+
+from search.__main__ import main
+from search.config import Recipe
+from search.errors import StudyError
+from search.layers_figure import list_layers
+from search.run import Search, digest_data, run_search
+from search.space import SPACES, Candidate
+from search.study import Protocol, connect, find_study, open_study
+from search.study_report import MIN_TRIALS, find_front, write_study_report
+from search.trial import check_cost
+from search.worker import work
+from service.artifact import load_artifact
+from service.network import PlainConfig, build_network, count_parameters
+
+PROTOCOL = Protocol(data_digest="digest")
+
+
+def stand_in(trial: Trial) -> float:
+    """A trial without its training."""
+    check_cost(trial, SPACES["paper"](trial, 20), PROTOCOL)
+    value: float = trial.params["first_kernels"] / 1000
+    for epoch in (1, 2):
+        trial.report(value * epoch / 2, epoch)
+    return value
+
+
+def fill(storage: str, count: int) -> None:
+    connection = connect(storage)
+    work(open_study(connection, "s", PROTOCOL), connection, range(count), stand_in)
+
+
+def test_the_page_holds_every_picture_and_the_csv_every_trial(tmp_path: Path) -> None:
+    storage = str(tmp_path / "s.db")
+    fill(storage, MIN_TRIALS)
+    page = write_study_report(storage, "s", tmp_path / "out")
+    names = {"epochs", "history", "cost", "importances", "slices", "network"}
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == names
+    assert page.read_text().count("data:image/png") == len(names)
+    text = (tmp_path / "out" / "trials.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert len(rows) == MIN_TRIALS
+    study, _ = find_study(connect(storage), "s")
+    assert [float(row["accuracy"]) for row in rows] == [t.value for t in study.trials]
+
+
+def test_a_few_trials_have_no_importances(tmp_path: Path) -> None:
+    fill(str(tmp_path / "s.db"), 2)
+    write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+    assert not (tmp_path / "out" / "importances.png").exists()
+
+
+def test_a_study_without_a_trial_is_refused(tmp_path: Path) -> None:
+    fill(str(tmp_path / "s.db"), 0)
+    with pytest.raises(StudyError, match="no complete trial"):
+        write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    costs, values = np.array([1.0, 2, 2, 3, 4]), np.array([0.2, 0.5, 0.4, 0.5, 0.6])
+    assert find_front(costs, values).tolist() == [0, 1, 4]
+
+
+def test_layers_are_those_of_the_network() -> None:
+    config = PlainConfig(channels=(256, 512, 384, 192, 384))
+    layers = list_layers(config)
+    assert sum(layer.parameters for layer in layers) == 5_173_959
+    assert layers[0].shape == (256, 48, 48)
+    assert layers[-1].shape == (7,)
+    assert count_parameters(build_network(config)) == 5_173_959
+
+
+def test_search_report_and_retrain_of_the_best(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def suggest_tiny(trial: Trial, epochs: int) -> Candidate:
+        width = trial.suggest_int("width", 8, 16, step=8)
+        network = PlainConfig(channels=(width, width))
+        return Candidate(network, Recipe(epochs=epochs, batch_size=16))
+
+    monkeypatch.setitem(SPACES, "paper", suggest_tiny)
+    storage = str(tmp_path / "s.db")
+    protocol = Protocol(epochs=1, data_digest=digest_data(data))
+    run_search(
+        Search(
+            data=data,
+            storage=storage,
+            name="s",
+            protocol=protocol,
+            trials=2,
+            device="cpu",
+            confirm=2,
+            confirm_seeds=2,
+        )
+    )
+    common = ["--storage", storage, "--study", "s"]
+    assert main(["report", *common, "--out", str(tmp_path / "report")]) == 0
+    assert "Confirmation" in (tmp_path / "report" / "report.html").read_text()
+    out = tmp_path / "run"
+    command = ["retrain", *common, "--data", str(data), "--device", "cpu", "--recipe", "trial"]
+    assert main([*command, "--epochs", "2", "--out", str(out)]) == 0
+    card = load_artifact(out / "artifact").card
+    assert card["search"]["chosen_by"] == "confirmation"
+    assert card["search"]["study"] == "s"
+    assert card["recipe"]["batch_size"] == 16
+    assert card["recipe"]["epochs"] == 2
+    assert main([*command, "--trial", "99", "--out", str(out)]) == 1
+    assert "no complete trial 99" in capsys.readouterr().err
