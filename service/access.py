@@ -19,7 +19,9 @@ from service.errors import RequestError
 from service.settings import Settings
 
 OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/healthz"})
-"""Paths that need no key, besides the files under `/static_content/`."""
+"""Paths that need no key, besides the pages' files."""
+
+OPEN_FOLDERS: Final = ("/page/", "/static_content/")
 
 
 class Access:
@@ -49,7 +51,7 @@ class Access:
     def _check(self, path: str, headers: Headers) -> None:
         if self.admin and (path == "/metrics" or path.startswith("/admin/")):
             _find_key(headers, self.admin)
-        elif self.keys and path not in OPEN and not path.startswith("/static_content/"):
+        elif self.keys and path not in OPEN and not path.startswith(OPEN_FOLDERS):
             index = _find_key(headers, self.keys)
             if self.meter and path != "/metrics":
                 self.meter.count(index)

@@ -44,6 +44,7 @@ PREDICTIONS: Final = Counter("emotion_predictions", "Answered faces by label", [
 CONFIDENCE: Final = Histogram(
     "emotion_confidence", "Probability of the answered label", buckets=_TENTHS
 )
+UNCERTAIN: Final = Counter("emotion_uncertain", "Answers below the card's threshold")
 BRIGHTNESS: Final = Histogram(
     "emotion_input_brightness", "Mean grey level of a face, 0 to 255", buckets=range(16, 257, 16)
 )

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -30,6 +30,7 @@ from service.errors import RequestError
 from service.exposition import expose
 from service.gate import Gate
 from service.health import Health
+from service.home import HOME_ROUTES
 from service.labels import LABELS
 from service.load import Load
 from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
@@ -97,7 +98,7 @@ def make_routes() -> list[Route | Mount]:
         Route("/metrics", show_metrics),
         Route("/openapi.json", openapi),
         Route("/docs", docs),
-        Route("/", home),
+        *HOME_ROUTES,
         Mount(
             "/static_content",
             StaticFiles(packages=[("bentoml._internal.server", "static_content")]),
@@ -153,7 +154,7 @@ async def look_at(
     metrics.observe_inputs(stack)
     rows = iter(await backend.batcher.submit(stack, deadline))
     return [
-        item if isinstance(item, RequestError) else to_prediction(next(rows), backend.model)
+        item if isinstance(item, RequestError) else to_prediction(next(rows), backend)
         for item in decoded
     ]
 
@@ -192,11 +193,6 @@ async def docs(_: Request) -> Response:
     return HTMLResponse(DOCS_PAGE, headers={"Content-Security-Policy": DOCS_POLICY})
 
 
-async def home(_: Request) -> Response:
-    """Lead to the document."""
-    return RedirectResponse("docs")
-
-
 async def missing(request: Request) -> Response:
     """There is no such path, or it takes another method."""
     for route in request.app.routes:
@@ -232,10 +228,19 @@ def reject(error: RequestError) -> dict[str, Any]:
     return error.body()
 
 
-def to_prediction(row: NDArray[np.float32], model: str) -> dict[str, Any]:
+def to_prediction(row: NDArray[np.float32], backend: Backend) -> dict[str, Any]:
     """The answer for one row of probabilities, float32 (7,)."""
     scores = {label: round(float(p), 6) for label, p in zip(LABELS, row, strict=True)}
     label = LABELS[int(row.argmax())]
     metrics.PREDICTIONS.labels(label).inc()
     metrics.CONFIDENCE.observe(scores[label])
-    return {"label": label, "confidence": scores[label], "scores": scores, "model": model}
+    uncertain = scores[label] < backend.card.get("uncertain_below", 0)
+    if uncertain:
+        metrics.UNCERTAIN.inc()
+    return {
+        "label": label,
+        "confidence": scores[label],
+        "uncertain": uncertain,
+        "scores": scores,
+        "model": backend.model,
+    }

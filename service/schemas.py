@@ -24,6 +24,10 @@ class Prediction(BaseModel):
 
     label: str = Field(json_schema_extra={"enum": list(LABELS)})
     confidence: float = Field(description="probability of the label", ge=0, le=1)
+    uncertain: bool = Field(
+        description="whether the confidence is below the card's `uncertain_below`: "
+        "too many answers like this one were wrong on held-out faces"
+    )
     scores: Scores
     model: str = Field(description="name:version of the model that answered")
 

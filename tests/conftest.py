@@ -14,6 +14,7 @@ from search.data import Faces
 from service.artifact import save_artifact
 from service.labels import LABELS
 from service.network import ResidualConfig, build_network
+from tests.live import make_store
 
 TINY = ResidualConfig(stem_channels=8, channels=(8, 16), depths=(1, 1))
 
@@ -74,3 +75,9 @@ def artifact(tmp_path: Path) -> Path:
     facts = {"name": "tiny", "temperature": 1.0}
     save_artifact(tmp_path / "artifact", build_network(TINY), TINY, facts)
     return tmp_path / "artifact"
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment variables of an own store that holds the shipped model."""
+    return make_store(tmp_path_factory.mktemp("store"))

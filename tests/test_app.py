@@ -1,13 +1,7 @@
 """A real BentoML server over the shipped model, started as a user starts it."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,70 +11,10 @@ from service.artifact import load_artifact
 from service.labels import LABELS
 from service.predictor import Predictor
 from tests.conftest import encode, make_faces
+from tests.live import ROOT, free_port, run_tool, running, serve_command
 from tests.test_artifact import SHIPPED
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An own store that holds the shipped model."""
-    home = tmp_path_factory.mktemp("store")
-    variables = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
-    for _ in range(2):
-        done = run_tool(["-m", "search", "publish"], variables)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("facial-emotion:")
-    return variables
-
-
-def run_tool(arguments: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=300
-    )
-
-
-def serve_command(port: int) -> list[str]:
-    return ["-m", "bentoml", "serve", "service.app:FacialEmotion", "--port", str(port)]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(variables: dict[str, str]) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A ready server: its address and its parent process."""
-    port = free_port()
-    command = [sys.executable, *serve_command(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=variables) as process:
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_until(lambda: status(f"{address}/readyz") == 200)
-            yield address, process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(40)
-
-
-def status(address: str) -> int:
-    """The status of a GET, or 0 without an answer."""
-    try:
-        return httpx.get(address, timeout=60).status_code
-    except httpx.TransportError:
-        return 0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +38,8 @@ def test_labels_over_http_are_the_predictors(server: str) -> None:
 
 
 def test_health_metrics_and_pages(server: str) -> None:
-    for path in ("/livez", "/readyz", "/docs", "/openapi.json", "/info", "/metrics"):
+    for path in ("/", "/livez", "/readyz", "/docs", "/openapi.json", "/info", "/metrics"):
         assert httpx.get(server + path).status_code == 200, path
-    assert httpx.get(server + "/", follow_redirects=True).url.path == "/docs"
     assert "emotion_predictions_total" in httpx.get(server + "/metrics").text
     assert httpx.get(server + "/nowhere").json()["error"]["code"] == "not_found"
 
@@ -145,7 +78,8 @@ def test_the_bento_holds_the_service_and_the_model_alone(environment: dict[str, 
     assert done.returncode == 0, done.stdout + done.stderr
     (source,) = Path(environment["BENTOML_HOME"]).glob("bentos/facial-emotion/*/src")
     carried = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
-    service = {f"service/{file.name}" for file in (ROOT / "service").glob("*.py")}
+    patterns = ("service/*.py", "service/page/*")
+    service = {str(file.relative_to(ROOT)) for name in patterns for file in ROOT.glob(name)}
     assert carried == service | {"bentofile.yaml"}
     manifest = (source.parent / "bento.yaml").read_text()
-    assert load_artifact(SHIPPED).card["weights_sha256"][:12] in manifest
+    assert run_tool(["-m", "search", "publish"], environment).stdout.strip() in manifest

@@ -13,9 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import encode, make_faces
-from tests.test_app import environment, running, status, wait_until
-
-__all__ = ["environment"]
+from tests.live import running, status, wait_until
 
 pytestmark = pytest.mark.slow
 FACE = encode(make_faces(1).images[0])

@@ -42,7 +42,7 @@ def test_multipart_and_raw_agree(client: TestClient) -> None:
     assert form.status_code == raw.status_code == 200
     assert form.json() == raw.json()
     answer = form.json()
-    assert set(answer) == {"label", "confidence", "scores", "model"}
+    assert set(answer) == {"label", "confidence", "uncertain", "scores", "model"}
     assert tuple(answer["scores"]) == LABELS
     assert (
         answer["confidence"] == answer["scores"][answer["label"]] == max(answer["scores"].values())

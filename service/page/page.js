@@ -1,0 +1,230 @@
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+
+/** An element with a class and children: elements or text, which is never read as HTML. */
+function make(kind, className, ...children) {
+  const element = document.createElement(kind);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+
+function say(words, isFault = false) {
+  byId("status").textContent = words;
+  byId("status").className = isFault ? "fault" : "";
+}
+
+/** Ask the service; throws an Error in words for whatever goes wrong. */
+async function ask(path, options = {}) {
+  const key = byId("key").value;
+  const headers = { ...options.headers, ...(key ? { "X-API-Key": key } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(60000) });
+  } catch (error) {
+    const slow = error.name === "TimeoutError";
+    throw new Error(slow ? "The service took over a minute." : "The service cannot be reached.");
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer) return answer;
+  if (response.status === 401) byId("access").open = true;
+  throw new Error(answer?.error?.message ?? `The service answered ${response.status}.`);
+}
+
+function showPrediction(prediction) {
+  const { label, confidence, scores, uncertain } = prediction;
+  const words = uncertain ? `uncertain (perhaps ${label})` : label;
+  const bars = make("dl", "bars");
+  for (const [name, share] of Object.entries(scores)) {
+    const fill = make("div", "fill");
+    fill.style.width = `${100 * share}%`;
+    const track = make("div", "track", fill);
+    track.ariaHidden = "true";
+    const value = make("dd", name === label ? "best" : "", track, make("span", "share", percent(share)));
+    bars.append(make("dt", "", name), value);
+  }
+  return [make("p", "verdict", `${words}, ${percent(confidence)}`), bars];
+}
+
+function showFault(words) {
+  return [make("p", "fault", words)];
+}
+
+/** A figure for one file and the place for its answer. */
+function makeFigure(file) {
+  const image = make("img");
+  image.alt = "";
+  image.src = URL.createObjectURL(file);
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src));
+  image.addEventListener("error", () => image.remove());
+  const place = make("div", "answer", "…");
+  const caption = make("figcaption", "", make("div", "name", file.name || "pasted picture"), place);
+  return { file, place, figure: make("figure", "", image, caption) };
+}
+
+const GROUP = 8;
+
+/** Send files in groups, so that the first answers come early. */
+async function label(files) {
+  const work = [...files].map(makeFigure);
+  byId("answers").prepend(...work.map(({ figure }) => figure));
+  let done = 0;
+  for (let start = 0; start < work.length; start += GROUP) {
+    const group = work.slice(start, start + GROUP);
+    say(`${done} of ${work.length} done …`);
+    const form = new FormData();
+    for (const { file } of group) form.append("images", file, file.name || "pasted.png");
+    try {
+      const { results } = await ask("predict_batch", { method: "POST", body: form });
+      results.forEach((result, index) => {
+        const shown = result.error ? showFault(result.error.message) : showPrediction(result);
+        group[index].place.replaceChildren(...shown);
+      });
+      done += group.length;
+    } catch (error) {
+      for (const { place } of group) place.replaceChildren(...showFault(error.message));
+      say(error.message, true);
+    }
+  }
+  if (done === work.length) say(`${done} of ${work.length} done.`);
+}
+
+byId("key-form").addEventListener("submit", (event) => event.preventDefault());
+
+byId("files").addEventListener("change", (event) => {
+  label(event.target.files);
+  event.target.value = "";
+});
+
+document.addEventListener("paste", (event) => {
+  const files = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+  if (files.length) label(files);
+});
+
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  byId("drop").classList.add("over");
+});
+
+document.addEventListener("dragleave", () => byId("drop").classList.remove("over"));
+
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  byId("drop").classList.remove("over");
+  if (event.dataTransfer.files.length) label(event.dataTransfer.files);
+});
+
+/* The camera: the next frame is sent when the last one is answered. */
+
+const SIDE = 192;
+let stream = null;
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** The middle square of the camera's picture as a JPEG file. */
+function grabFrame(video, canvas) {
+  const side = Math.min(video.videoWidth, video.videoHeight);
+  const left = (video.videoWidth - side) / 2;
+  const top = (video.videoHeight - side) / 2;
+  canvas.getContext("2d").drawImage(video, left, top, side, side, 0, 0, SIDE, SIDE);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
+}
+
+async function follow(own) {
+  const canvas = make("canvas");
+  canvas.width = canvas.height = SIDE;
+  let last = performance.now();
+  while (stream === own) {
+    const body = await grabFrame(byId("video"), canvas);
+    const sent = performance.now();
+    try {
+      const headers = { "Content-Type": "image/jpeg" };
+      const answer = await ask("predict", { method: "POST", body, headers });
+      if (stream !== own) return;
+      byId("live-answer").replaceChildren(...showPrediction(answer));
+      const now = performance.now();
+      byId("pace").textContent =
+        `${(now - sent).toFixed(0)} ms an answer, ${(1000 / (now - last)).toFixed(0)} frames a second`;
+      last = now;
+    } catch (error) {
+      byId("live-answer").replaceChildren(...showFault(error.message));
+      await pause(1000);
+    }
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+function stopCamera() {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  stream = null;
+  byId("live").hidden = true;
+  byId("camera").ariaPressed = "false";
+  byId("camera").textContent = "use the camera";
+}
+
+async function startCamera() {
+  if (!navigator.mediaDevices) {
+    throw new Error("The browser gives a camera to pages over https or from localhost only.");
+  }
+  const own = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+  stream = own;
+  byId("video").srcObject = own;
+  await byId("video").play();
+  byId("live").hidden = false;
+  byId("camera").ariaPressed = "true";
+  byId("camera").textContent = "stop the camera";
+  say("");
+  follow(own);
+}
+
+byId("camera").addEventListener("click", async () => {
+  if (stream) {
+    stopCamera();
+    return;
+  }
+  try {
+    await startCamera();
+  } catch (error) {
+    stopCamera();
+    const denied = error.name === "NotAllowedError";
+    say(denied ? "The browser does not allow the camera." : `No camera: ${error.message}`, true);
+  }
+});
+
+/* The model card. */
+
+function addRows(table, rows) {
+  for (const [name, value] of rows) table.append(make("tr", "", make("th", "", name), make("td", "", value)));
+}
+
+function showCard({ model, card }) {
+  const found = card.metrics?.validation ?? {};
+  const table = make("table");
+  addRows(table, [
+    ["model", model],
+    ["network", `${card.name}, ${card.parameters?.toLocaleString("en")} parameters`],
+    ["trained on", `${card.data?.name}: ${card.data?.terms}`],
+    ["right on validation", found.accuracy ? `${percent(found.accuracy)} of ${found.images} faces` : "not measured"],
+    ["worst expression", found.worst_class ? `${found.worst_class} (F1 ${found.worst_class_f1.toFixed(2)})` : "not measured"],
+  ]);
+  const answered = card.calibration;
+  if (answered) {
+    const words = `below ${percent(card.uncertain_below)}; of the ${percent(answered.coverage)} others `;
+    addRows(table, [["uncertain", `${words}${percent(answered.accuracy_when_answered)} are right`]]);
+  }
+  const robust = Object.entries(card.robustness?.accuracy ?? {});
+  addRows(table, robust.filter(([name]) => name !== "none").map(([name, share]) => [`right with ${name}`, percent(share)]));
+  byId("card").replaceChildren(table);
+}
+
+byId("model").addEventListener("toggle", async () => {
+  if (!byId("model").open) return;
+  try {
+    showCard(await ask("info"));
+  } catch (error) {
+    byId("card").replaceChildren(...showFault(error.message));
+  }
+});
