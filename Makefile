@@ -8,7 +8,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help serve model bento test lint format clean
+.PHONY: help serve model bento image test lint format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -21,6 +21,11 @@ model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if
 
 bento: model $(VENV)/develop.stamp ## Build the Bento
 	$(BIN)/bentoml build
+
+image: ## Build the container with buildah (BASE_IMAGE=..., TORCH_INDEX=..., BUILDAH_FLAGS=...)
+	buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
+		--build-arg REVISION=$(shell git describe --always --dirty) --tag facial-emotion .
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest

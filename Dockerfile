@@ -1,0 +1,52 @@
+# The service in a container: the network, its model store and the pinned packages, nothing else.
+#   docker build --build-arg TORCH_INDEX=<index of CPU wheels> -t facial-emotion .        CPU
+#   docker build -t facial-emotion:cuda .                                                CUDA
+# The registry's own torch wheels are the CUDA build; TORCH_INDEX names where to get smaller ones.
+ARG BASE_IMAGE=docker.io/library/python:3.12-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ARG TORCH_INDEX=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 BENTOML_DO_NOT_TRACK=True
+WORKDIR /app
+RUN python3 -m venv /app/venv
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+# Without the local label (+cpu), so that the pin also fits the wheels of another index.
+RUN if [ -n "$TORCH_INDEX" ]; then \
+        venv/bin/pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"; \
+    fi
+# The packages alone, before the code: a change of code keeps this layer.
+RUN mkdir service search && touch service/__init__.py search/__init__.py \
+    && venv/bin/pip install --constraint constraints.txt . \
+    && venv/bin/pip uninstall --yes facial-emotion pip \
+    && rm -rf service search build *.egg-info
+COPY service service
+COPY search search
+COPY models models
+# Fails with one line where the model is absent or torn.
+RUN BENTOML_HOME=/app/store venv/bin/python -m search publish \
+    && venv/bin/python -m compileall -q service \
+    && rm -rf search models pyproject.toml constraints.txt README.md
+
+FROM ${BASE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="facial-emotion" \
+      org.opencontainers.image.description="Names the expression in face images over HTTP" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /app /app
+# Nothing is written but under /tmp, so the root file system may be read-only.
+ENV PATH=/app/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    BENTOML_HOME=/app/store \
+    BENTOML_DO_NOT_TRACK=True \
+    HOME=/tmp
+WORKDIR /app
+USER 10001:10001
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
+CMD ["bentoml", "serve", "service.app:FacialEmotion", "--host", "0.0.0.0", "--port", "3000"]
