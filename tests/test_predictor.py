@@ -15,8 +15,10 @@ from tests.test_artifact import SHIPPED
 def test_folded_network_answers_like_the_reference() -> None:
     faces = make_faces(140).images
     images = torch.from_numpy(faces)[:, None]
+    shipped = load_artifact(SHIPPED)
     with torch.no_grad():
-        expected = torch.softmax(predict_logits(load_artifact(SHIPPED).network, images), 1)
+        logits = predict_logits(shipped.network, images)
+    expected = torch.softmax(logits / shipped.card["temperature"], 1)
     found = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
 
