@@ -14,6 +14,7 @@ from typing import Final
 from optuna import Study, Trial, create_trial
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, fail_stale_trials
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 
 MAX_DEATHS: Final = 3
@@ -97,6 +98,10 @@ def is_busy(study: Study) -> bool:
 
 def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
     try:
+        # A running trial without any sign of life never counts as dead, so that comes first:
+        # the worker may be killed at once.
+        if isinstance(storage, BaseHeartbeat):
+            storage.record_heartbeat(trial._trial_id)
         return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
     except UpdateFinishedTrialError:
         return False

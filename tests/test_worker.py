@@ -69,6 +69,15 @@ def test_a_slot_that_was_opened_twice_is_run_once(study: Study, storage: RDBStor
     assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.WAITING]
 
 
+def test_a_worker_killed_right_after_its_claim_is_noticed(tmp_path: Path) -> None:
+    storage = connect(str(tmp_path / "search.db"), heartbeat=1)
+    study = open_study(storage, "s", PROTOCOL)
+    open_slots(study, range(1))
+    assert claim_slot(study, storage, range(1))
+    work(study, storage, range(1), draw)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
 def test_waiting_trials_of_done_slots_are_closed(study: Study, storage: RDBStorage) -> None:
     for slot in (0, 0, 1):
         study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs={"slot": slot}))
