@@ -22,8 +22,10 @@ RUN mkdir service search && touch service/__init__.py search/__init__.py \
 COPY service service
 COPY search search
 COPY models models
-# Fails with one line where the model is absent or torn.
+# Fails with one line where the model is absent or torn. BentoML makes the store readable for its
+# maker alone.
 RUN BENTOML_HOME=/app/store venv/bin/python -m search publish \
+    && chmod -R a+rX store \
     && venv/bin/python -m compileall -q service \
     && rm -rf search models pyproject.toml constraints.txt README.md
 

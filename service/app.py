@@ -47,7 +47,7 @@ def find_model(tag: str) -> BentoModel:
     started again and again.
 
     Raises:
-        SystemExit: it is not in the store, or its files are torn or altered.
+        SystemExit: it is not in the store, or its files are unreadable, torn or altered.
     """
     try:
         reference = BentoModel(tag)
@@ -58,7 +58,7 @@ def find_model(tag: str) -> BentoModel:
             load_artifact(Path(stored.path))
     except (BentoMLException, ValueError) as error:
         raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {error}") from None
-    except ArtifactError as error:
+    except (ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     return reference
 

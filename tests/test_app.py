@@ -73,6 +73,18 @@ def test_a_torn_model_is_named(environment: dict[str, str], tmp_path: Path) -> N
     assert f"error: {weights}: SHA-256" in done.stderr
 
 
+def test_an_unreadable_model_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    variables = {**environment, "BENTOML_HOME": str(tmp_path)}
+    run_tool(["-m", "search", "publish"], variables)
+    (manifest,) = tmp_path.glob("models/facial-emotion/*/model.yaml")
+    manifest.unlink()
+    done = run_tool(serve_command(free_port()), variables)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "error: " in done.stderr
+    assert manifest.parent.name in done.stderr
+
+
 def test_the_bento_holds_the_service_and_the_model_alone(environment: dict[str, str]) -> None:
     done = run_tool(["-m", "bentoml", "build"], environment)
     assert done.returncode == 0, done.stdout + done.stderr
