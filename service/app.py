@@ -18,7 +18,7 @@ from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
 from service.batching import Batcher
 from service.device import DeviceError, pick_device
-from service.drain import drain_on_sigterm
+from service.drain import drain_on_sigterm, leave_with_parent
 from service.journal import configure_log
 from service.predictor import Predictor
 from service.routes import Backend, make_app
@@ -119,6 +119,7 @@ class FacialEmotion:
         metrics.READY.set(1)
         metrics.MODEL.labels(APP.state.backend.model).set(1)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
+        leave_with_parent()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 from service import metrics
@@ -39,6 +40,25 @@ def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float)
         loop.call_soon_threadsafe(loop.call_later, drain_seconds, finish, number, frame)
 
     signal.signal(signal.SIGTERM, begin)
+
+
+def leave_with_parent(seconds: float = 1.0) -> None:
+    """Have this worker ask itself to leave once its parent is gone.
+
+    A parent that was killed cannot tell its workers, and they would keep the port.
+
+    Args:
+        seconds: between two looks.
+    """
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        metrics.LOG.warning("the parent process is gone; leaving")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _leave() -> None:

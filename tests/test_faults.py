@@ -120,6 +120,16 @@ def test_a_killed_worker_comes_back(server: tuple[str, int]) -> None:
     wait_until(lambda: "emotion_ready 2.0" in httpx.get(f"{address}/metrics").text, 60)
 
 
+def test_workers_leave_with_a_killed_parent(environment: dict[str, str]) -> None:
+    with running({**environment, "EMOTION_WORKERS": "1"}) as (address, process):
+        found = workers(process.pid)
+        assert len(found) == 1
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), 30)
+        assert status(f"{address}/livez") == 0
+
+
 def test_sigterm_loses_no_accepted_request(environment: dict[str, str]) -> None:
     variables = {**environment, "EMOTION_WORKERS": "1", "EMOTION_DRAIN_SECONDS": "2"}
     outcomes: list[int | str] = []
