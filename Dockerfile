@@ -16,7 +16,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
     fi
 # The packages alone, before the code: a change of code keeps this layer.
 RUN mkdir service search && touch service/__init__.py search/__init__.py \
-    && venv/bin/pip install --constraint constraints.txt . \
+    && venv/bin/pip install --constraint constraints.txt ".[faces]" \
     && venv/bin/pip uninstall --yes facial-emotion pip \
     && rm -rf service search build *.egg-info
 COPY service service

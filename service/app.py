@@ -19,6 +19,7 @@ from service.artifact import ArtifactError, load_artifact
 from service.batching import Batcher
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
+from service.explain import Explainer
 from service.journal import configure_log
 from service.predictor import Predictor
 from service.routes import Backend, make_app
@@ -100,6 +101,7 @@ class FacialEmotion:
         torch.set_num_threads(SETTINGS.threads)
         stored = self.model
         artifact = load_artifact(Path(stored.path))
+        explainer = Explainer(artifact.network)
         predictor = Predictor(artifact, SETTINGS.device, SETTINGS.max_batch_size)
         predictor.warm_up()
         images.warm_up()
@@ -110,7 +112,7 @@ class FacialEmotion:
             max_queue=SETTINGS.max_queue,
             stall_seconds=SETTINGS.stall_seconds,
         )
-        APP.state.backend = Backend(batcher, str(stored.tag), artifact.card, SETTINGS)
+        APP.state.backend = Backend(batcher, str(stored.tag), artifact.card, SETTINGS, explainer)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:

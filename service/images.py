@@ -40,6 +40,9 @@ _LARGE_PIXELS: Final = 16_000_000
 _LARGE: Final = threading.Lock()
 """Held while an image over `_LARGE_PIXELS` is in memory (up to 8 bytes a pixel): one at a time."""
 
+PICTURE_SIDE: Final = 1280
+"""Longest side of a picture in which faces are looked for; a face of 48 pixels is kept whole."""
+
 Square = tuple[float, float, float, float]
 
 # The limit is checked from the header, with a clear error, before Pillow's own check.
@@ -63,6 +66,37 @@ def decode_face(
         RequestError: 400 empty, 413 too many pixels, 415 not a supported format,
             422 damaged, 503 the deadline passed.
     """
+    with _opened(content, max_pixels, deadline) as image:
+        pixels = image.width * image.height
+        return np.array(_to_face(image, content)), pixels
+
+
+def decode_picture(
+    content: bytes, max_pixels: int, deadline: float = float("inf")
+) -> tuple[Image.Image, float, int]:
+    """Decode an image whole, to look for faces in it.
+
+    Args:
+        content: an encoded image.
+        max_pixels: largest width x height that is decoded.
+        deadline: when to give up, on the clock of `time.monotonic`.
+
+    Returns:
+        The picture in RGB, turned as EXIF says and reduced to `PICTURE_SIDE` at most; its
+        size as a share of the file's; the width x height that was decoded.
+
+    Raises:
+        RequestError: as `decode_face`.
+    """
+    with _opened(content, max_pixels, deadline) as image:
+        pixels, longest = image.width * image.height, max(image.size)
+        picture = _to_picture(image, content)
+        return picture, max(picture.size) / longest, pixels
+
+
+@contextmanager
+def _opened(content: bytes, max_pixels: int, deadline: float) -> Iterator[Image.Image]:
+    """The image, its header checked; errors of its decoder become `RequestError`."""
     if not content:
         raise RequestError(400, "empty_file", "The image has no bytes.")
     name = formats.find_format(content)
@@ -74,9 +108,9 @@ def decode_face(
         try:
             formats.check(name, content)
             image = Image.open(_Timed(content, deadline), formats=[name])
-            pixels = _count_pixels(image, max_pixels)
-            with _turn_to_decode(pixels, deadline):
-                return np.array(_to_face(image, content)), pixels
+            with _turn_to_decode(_count_pixels(image, max_pixels), deadline):
+                yield image
+            return
         except formats.FormatError as error:
             text = f"The {name} image is damaged: {error}."
         except RequestError:
@@ -137,6 +171,21 @@ def _to_face(image: Image.Image, content: bytes) -> Image.Image:
     turn = _TURNS.get(_orientation(image))
     face = _to_grey(image, content, square)
     return face if turn is None else face.transpose(turn)
+
+
+def _to_picture(image: Image.Image, content: bytes) -> Image.Image:
+    image.draft("RGB" if image.mode == "RGB" else None, (PICTURE_SIDE, PICTURE_SIDE))
+    turn = _TURNS.get(_orientation(image))
+    if image.mode.startswith("I"):
+        image = _scale_16_bit(image)
+    if image.has_transparency_data:
+        _mend_transparency(image, content)
+        image = image.convert("RGBA")
+    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BILINEAR)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    picture = image.convert("RGB")
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:

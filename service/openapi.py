@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.formats import FORMATS
-from service.schemas import BatchAnswer, Failure, Info, Prediction
+from service.labels import LABELS
+from service.schemas import BatchAnswer, Explanation, Failure, Info, Photo, Prediction
 
 _IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -39,7 +40,7 @@ DOCS_POLICY: Final = (
 @functools.cache
 def describe_api() -> bytes:
     """The document served at `/openapi.json`, as JSON."""
-    models: list[type[BaseModel]] = [Prediction, BatchAnswer, Failure, Info]
+    models: list[type[BaseModel]] = [Prediction, Photo, BatchAnswer, Explanation, Failure, Info]
     _, schemas = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -54,6 +55,7 @@ def describe_api() -> bytes:
         "paths": {
             "/predict": {"post": _predict()},
             "/predict_batch": {"post": _predict_batch()},
+            "/explain": {"post": _explain()},
             "/info": {"get": _operation("The model that answers", Info, [401, 429])},
         },
         "components": {"schemas": schemas["$defs"]},
@@ -61,22 +63,63 @@ def describe_api() -> bytes:
     return json.dumps(document).encode()
 
 
+_FACES: Final = {
+    "name": "faces",
+    "in": "query",
+    "description": "crop: the image is one face. auto: faces are found in it, and answered "
+    "one by one with their boxes.",
+    "schema": {"type": "string", "enum": ["crop", "auto"], "default": "crop"},
+}
+_REFUSALS: Final = [400, 401, 408, 413, 415, 422, 429, 501, 503]
+
+
 def _predict() -> dict[str, Any]:
-    content = {
-        "multipart/form-data": {"schema": _form("image", _BINARY)},
-        **{kind: {"schema": _BINARY} for kind in _IMAGE_TYPES},
-    }
-    operation = _operation("One face", Prediction, [400, 401, 408, 413, 415, 422, 429, 503])
-    return {**operation, "requestBody": {"required": True, "content": content}}
+    operation = _operation("One face", Prediction, _REFUSALS)
+    either = [{"$ref": f"#/components/schemas/{name}"} for name in ("Prediction", "Photo")]
+    operation["responses"]["200"]["content"]["application/json"]["schema"] = {"anyOf": either}
+    return {**operation, "parameters": [_FACES], "requestBody": _image_body()}
 
 
 def _predict_batch() -> dict[str, Any]:
     schema = _form("images", {"type": "array", "items": _BINARY})
-    operation = _operation("Many faces", BatchAnswer, [400, 401, 408, 413, 415, 429, 503])
+    refusals = [status for status in _REFUSALS if status != 422]
     return {
-        **operation,
+        **_operation("Many faces", BatchAnswer, refusals),
+        "parameters": [_FACES],
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
     }
+
+
+def _explain() -> dict[str, Any]:
+    operation = _operation("Which parts of a face spoke for a label", Explanation, _REFUSALS)
+    operation["responses"]["200"]["content"]["image/png"] = {"schema": _BINARY}
+    options = {
+        "format": ("png: the face with the map over it. json: the map.", ["png", "json"]),
+        "label": ("whose map; the likeliest where it is left out", list(LABELS)),
+    }
+    parameters = [
+        {"name": name, "in": "query", "description": text, "schema": {"enum": values}}
+        for name, (text, values) in options.items()
+    ]
+    number = {
+        "name": "face",
+        "in": "query",
+        "description": "which face with faces=auto, 0 being the largest",
+        "schema": {"type": "integer", "minimum": 0, "default": 0},
+    }
+    return {
+        **operation,
+        "parameters": [_FACES, number, *parameters],
+        "requestBody": _image_body(),
+    }
+
+
+def _image_body() -> dict[str, Any]:
+    content = {
+        "multipart/form-data": {"schema": _form("image", _BINARY)},
+        **{kind: {"schema": _BINARY} for kind in _IMAGE_TYPES},
+    }
+    return {"required": True, "content": content}
 
 
 def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ They are plain ASGI routes that BentoML mounts: its own input handling answers j
 """
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 import numpy as np
@@ -21,12 +22,13 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from service import metrics
+from service import faces, metrics
 from service.access import Access
 from service.batching import Batcher
-from service.decoding import Decoder
+from service.decoding import Decoder, See, Seen, see_crop, see_photo
 from service.disconnect import while_wanted
 from service.errors import RequestError
+from service.explain import Explainer, draw_overlay
 from service.exposition import expose
 from service.gate import Gate
 from service.health import Health
@@ -36,6 +38,11 @@ from service.load import Load
 from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.settings import Settings
 from service.uploads import read_files, read_image
+
+T = TypeVar("T")
+
+SEE: Final[dict[str, See]] = {"crop": see_crop, "auto": see_photo}
+"""The option `faces`: the image is a face, or faces are to be found in it."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -48,6 +55,7 @@ class Backend:
     model: str
     card: dict[str, Any]
     settings: Settings
+    explainer: Explainer
 
 
 def make_app(settings: Settings | None = None) -> Starlette:
@@ -82,6 +90,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
     )
     app.state.health = health
     app.state.load = Load(settings.max_requests, settings.max_buffer_bytes)
+    app.state.explaining = anyio.CapacityLimiter(1)
     app.state.decoder = Decoder(settings.threads, settings.max_pixels, settings.max_request_pixels)
     return app
 
@@ -91,6 +100,7 @@ def make_routes() -> list[Route | Mount]:
     return [
         Route("/predict", predict, methods=["POST"]),
         Route("/predict_batch", predict_batch, methods=["POST"]),
+        Route("/explain", explain, methods=["POST"]),
         Route("/info", info),
         Route("/livez", livez),
         Route("/healthz", livez),
@@ -109,12 +119,13 @@ def make_routes() -> list[Route | Mount]:
 
 
 async def predict(request: Request) -> Response:
-    """One image in, one prediction out."""
+    """One image in, one prediction out, or one for each face in it."""
     state = request.app.state
+    see = choose(request, "faces", SEE)
     state.load.check()
     with state.load.buffering() as buffer:
         content = await read_image(request, state.backend.settings, buffer)
-        (result,) = await answer(request, [content])
+        (result,) = await answer(request, [content], see)
     if isinstance(result, RequestError):
         raise result
     return JSONResponse(result)
@@ -124,45 +135,111 @@ async def predict_batch(request: Request) -> Response:
     """Many images in, one prediction or error for each out."""
     state = request.app.state
     settings: Settings = state.backend.settings
+    see = choose(request, "faces", SEE)
     state.load.check()
     with state.load.buffering() as buffer:
         contents = await read_files(request, settings, buffer, "images", settings.max_items)
-        results = await answer(request, contents)
+        results = await answer(request, contents, see)
     return JSONResponse(
         {"results": [reject(item) if isinstance(item, RequestError) else item for item in results]}
     )
 
 
-async def answer(request: Request, contents: list[bytes]) -> list[dict[str, Any] | RequestError]:
+async def explain(request: Request) -> Response:
+    """One image in, the heat map of a label out."""
+    state = request.app.state
+    see = choose(request, "faces", SEE)
+    drawn = choose(request, "format", {"png": True, "json": False})
+    labels = {name: index for index, name in enumerate(LABELS)}
+    label = choose(request, "label", labels) if "label" in request.query_params else None
+    state.load.check()
+    with state.load.buffering() as buffer:
+        content = await read_image(request, state.backend.settings, buffer)
+        seconds = state.backend.settings.answer_seconds
+        with state.load.working():
+            work = explain_face(request, content, see, label, time.monotonic() + seconds)
+            face, index, heat = await while_wanted(request, work, seconds)
+    if drawn:
+        image = await anyio.to_thread.run_sync(draw_overlay, face, heat)
+        return Response(image, media_type="image/png", headers={"X-Label": LABELS[index]})
+    rows = [[round(float(level), 3) for level in row] for row in heat]
+    return JSONResponse({"label": LABELS[index], "heat": rows, "model": state.backend.model})
+
+
+async def explain_face(
+    request: Request, content: bytes, see: See, label: int | None, deadline: float
+) -> tuple[NDArray[np.uint8], int, NDArray[np.float32]]:
+    """A face, the index of the named or likeliest label, and the heat map of it."""
+    state = request.app.state
+    (seen,) = await state.decoder.decode([content], deadline, see)
+    if isinstance(seen, RequestError):
+        raise seen
+    number = choose(request, "face", {str(n): n for n in range(len(seen.faces))}, "0")
+    face = seen.faces[number]
+    if label is None:
+        label = int((await state.backend.batcher.submit(face[None], deadline)).argmax())
+    heat = await anyio.to_thread.run_sync(
+        state.backend.explainer.explain, face, label, limiter=state.explaining
+    )
+    return face, label, heat
+
+
+def choose(request: Request, name: str, values: Mapping[str, T], default: str = "") -> T:
+    """What an option in the query stands for; the first value where it has no default.
+
+    Raises:
+        RequestError: 400, not one of the values.
+    """
+    word = request.query_params.get(name, default or next(iter(values)))
+    if word not in values:
+        text = f"{name} must be one of: {', '.join(values)}."
+        raise RequestError(400, "invalid_option", text)
+    return values[word]
+
+
+async def answer(
+    request: Request, contents: list[bytes], see: See
+) -> list[dict[str, Any] | RequestError]:
     """The prediction or the error for each image, while the client waits and time is left."""
     backend: Backend = request.app.state.backend
     seconds = backend.settings.answer_seconds
     with request.app.state.load.working():
-        work = look_at(request.app.state.decoder, backend, contents, time.monotonic() + seconds)
+        deadline = time.monotonic() + seconds
+        work = look_at(request.app.state.decoder, backend, contents, deadline, see)
         return await while_wanted(request, work, seconds)
 
 
 async def look_at(
-    decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float
+    decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float, see: See
 ) -> list[dict[str, Any] | RequestError]:
-    """Decode and predict: one prediction or error for each image."""
-    decoded = await decoder.decode(contents, deadline)
-    faces = [item for item in decoded if not isinstance(item, RequestError)]
-    if not faces:
+    """Decode and predict: the predictions or the error for each image."""
+    decoded = await decoder.decode(contents, deadline, see)
+    found = [item.faces for item in decoded if isinstance(item, Seen)]
+    if not found:
         return [item for item in decoded if isinstance(item, RequestError)]
-    stack = np.stack(faces)
+    stack = np.concatenate(found)
     metrics.observe_inputs(stack)
     rows = iter(await backend.batcher.submit(stack, deadline))
     return [
-        item if isinstance(item, RequestError) else to_prediction(next(rows), backend)
+        item if isinstance(item, RequestError) else to_answer(item, rows, backend)
         for item in decoded
     ]
+
+
+def to_answer(seen: Seen, rows: Iterator[NDArray[np.float32]], backend: Backend) -> dict[str, Any]:
+    """An image's prediction, or its faces' with their boxes; takes its rows."""
+    if seen.boxes is None:
+        return to_prediction(next(rows), backend)
+    return {
+        "faces": [{"box": box.fields(), **to_prediction(next(rows), backend)} for box in seen.boxes]
+    }
 
 
 async def info(request: Request) -> Response:
     """The model's name and card."""
     backend: Backend = request.app.state.backend
-    return JSONResponse({"model": backend.model, "card": backend.card})
+    choices = [name for name in SEE if name == "crop" or faces.AVAILABLE]
+    return JSONResponse({"model": backend.model, "faces": choices, "card": backend.card})
 
 
 async def livez(request: Request) -> Response:

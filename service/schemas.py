@@ -32,6 +32,34 @@ class Prediction(BaseModel):
     model: str = Field(description="name:version of the model that answered")
 
 
+class Box(BaseModel):
+    """A square in the picture as a browser shows it, in pixels; it may reach over the edge."""
+
+    left: int
+    top: int
+    side: int
+
+
+class Face(Prediction):
+    """The expression of one face of a picture."""
+
+    box: Box
+
+
+class Photo(BaseModel):
+    """The faces of a picture, the largest first: the answer with `faces=auto`."""
+
+    faces: list[Face]
+
+
+class Explanation(BaseModel):
+    """How much each place of the 48x48 face spoke for a label, 0 to 1, row by row."""
+
+    label: str = Field(json_schema_extra={"enum": list(LABELS)})
+    heat: list[list[float]]
+    model: str
+
+
 class Error(BaseModel):
     """Why there is no answer."""
 
@@ -48,7 +76,7 @@ class Failure(BaseModel):
 class BatchAnswer(BaseModel):
     """One result or one error for each image, in the order sent."""
 
-    results: list[Prediction | Failure]
+    results: list[Prediction | Photo | Failure]
 
 
 class Info(BaseModel):
@@ -57,4 +85,5 @@ class Info(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
+    faces: list[str] = Field(description="values that the option `faces` may have here")
     card: dict[str, Any] = Field(description="the model card")

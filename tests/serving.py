@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from starlette.applications import Starlette
 
 from service.batching import Batcher, Predict
+from service.explain import Explainer
+from service.network import build_network
 from service.routes import Backend, make_app
 from service.settings import Settings
+from tests.conftest import TINY
 
 Work = Callable[[httpx.AsyncClient, Starlette], Awaitable[None]]
 
@@ -32,7 +35,9 @@ async def serving(settings: Settings, predict: Predict = even) -> AsyncIterator[
         max_queue=settings.max_queue,
         stall_seconds=settings.stall_seconds,
     )
-    app.state.backend = Backend(batcher, "stand-in:1", {}, settings)
+    app.state.backend = Backend(
+        batcher, "stand-in:1", {}, settings, Explainer(build_network(TINY).eval())
+    )
     batcher.start()
     try:
         yield app

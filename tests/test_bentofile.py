@@ -13,7 +13,8 @@ def normal(name: str) -> str:
 
 def test_bento_and_project_need_the_same_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {normal(re.split("[=<>]", text)[0]) for text in project["dependencies"]}
+    packages = project["dependencies"] + project["optional-dependencies"]["faces"]
+    needed = {normal(re.split("[=<>]", text)[0]) for text in packages}
     listed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
     assert {normal(text.split("==")[0]) for text in listed} == needed
 

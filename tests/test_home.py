@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from starlette.testclient import TestClient
 
@@ -16,6 +17,7 @@ from tests.live import ROOT, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FACE = ROOT / "examples" / "face.png"
+PHOTO = ROOT / "examples" / "photo.jpg"
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
@@ -29,7 +31,7 @@ def server(environment: dict[str, str]) -> Iterator[str]:
 def write_video(path: Path) -> None:
     """A still face as raw video, 320x240, in the form that Chromium's fake camera plays."""
     luma = np.full((240, 320), 128, np.uint8)
-    luma[:, 40:280] = np.kron(make_faces(7).images[3], np.ones((5, 5), np.uint8))
+    luma[:, 40:280] = np.asarray(Image.open(PHOTO).convert("L").resize((240, 240)))
     chroma = np.full(2 * 160 * 120, 128, np.uint8).tobytes()
     frame = b"FRAME\n" + luma.tobytes() + chroma
     path.write_bytes(b"YUV4MPEG2 W320 H240 F30:1 Ip A1:1 C420jpeg\n" + 5 * frame)
@@ -119,6 +121,7 @@ def test_the_camera_is_answered_live(page: Page) -> None:
     page.click("#camera")
     expect(page.locator("#live .verdict")).to_be_visible()
     expect(page.locator("#pace")).to_contain_text("frames a second")
+    expect(page.locator("#stage .box")).to_have_count(1)
     page.click("#camera")
     expect(page.locator("#live")).to_be_hidden()
 
@@ -135,6 +138,34 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
 
 @pytest.mark.slow
 @in_browser
+def test_faces_of_a_photo_are_boxed_and_explained(page: Page, tmp_path: Path) -> None:
+    photo = Image.open(PHOTO)
+    group = Image.new("RGB", (1024, 512))
+    group.paste(photo)
+    group.paste(photo.resize((400, 400)), (560, 60))
+    group.save(tmp_path / "group.png")
+    Image.new("RGB", (300, 200), "grey").save(tmp_path / "wall.png")
+    page.set_input_files("#files", [tmp_path / "group.png", tmp_path / "wall.png"])
+    expect(page.locator("figure .verdict")).to_have_count(2)
+    expect(page.locator("figure .box")).to_have_text(["1", "2"])
+    expect(page.locator("figure .fault")).to_contain_text("No face was found")
+    page.locator("figure button").first.click()
+    expect(page.locator("figure img.heat")).to_have_count(1)
+    page.wait_for_function("document.querySelector('img.heat').naturalWidth === 336")
+
+
+@pytest.mark.slow
+@in_browser
+def test_cropped_faces_are_read_as_they_are(page: Page, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), "grey").save(tmp_path / "crop.png")
+    page.check("#cropped")
+    page.set_input_files("#files", tmp_path / "crop.png")
+    expect(page.locator("figure .verdict")).to_have_count(1)
+    expect(page.locator("figure .box")).to_have_count(0)
+
+
+@pytest.mark.slow
+@in_browser
 def test_the_model_card_is_one_click_away(page: Page) -> None:
     page.click("#model summary")
     expect(page.locator("#card")).to_contain_text("3589 faces")
@@ -145,7 +176,7 @@ def test_the_model_card_is_one_click_away(page: Page) -> None:
 def test_a_server_that_fails_is_told_in_words(context: BrowserContext, server: str) -> None:
     page = context.new_page()
     page.goto(server)
-    page.route("**/predict_batch", lambda route: route.abort())
+    page.route("**/predict_batch*", lambda route: route.abort())
     page.set_input_files("#files", FACE)
     expect(page.locator("#status")).to_have_text("The service cannot be reached.")
 

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from service.artifact import load_artifact
 from service.batching import Batcher
+from service.explain import Explainer
 from service.labels import LABELS
 from service.predictor import Predictor
 from service.routes import Backend, make_app
@@ -22,11 +23,12 @@ SETTINGS = Settings(max_body_bytes=100_000, max_items=4, max_pixels=1_000_000)
 def client(artifact: Path) -> Iterator[TestClient]:
     """The routes with a tiny network behind them, in one event loop."""
     loaded = load_artifact(artifact)
+    explainer = Explainer(loaded.network)
     predictor = Predictor(loaded, "cpu", 8)
     app = make_app(SETTINGS)
     with TestClient(app) as client:
         batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0, max_queue=100)
-        app.state.backend = Backend(batcher, "tiny:1", loaded.card, SETTINGS)
+        app.state.backend = Backend(batcher, "tiny:1", loaded.card, SETTINGS, explainer)
         assert client.portal
         client.portal.call(batcher.start)
         yield client

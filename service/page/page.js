@@ -28,7 +28,8 @@ async function ask(path, options = {}) {
     const slow = error.name === "TimeoutError";
     throw new Error(slow ? "The service took over a minute." : "The service cannot be reached.");
   }
-  const answer = await response.json().catch(() => null);
+  const isImage = response.headers.get("Content-Type") === "image/png";
+  const answer = await (isImage ? response.blob() : response.json().catch(() => null));
   if (response.ok && answer) return answer;
   if (response.status === 401) byId("access").open = true;
   throw new Error(answer?.error?.message ?? `The service answered ${response.status}.`);
@@ -49,6 +50,51 @@ function showPrediction(prediction) {
   return [make("p", "verdict", `${words}, ${percent(confidence)}`), bars];
 }
 
+/** A button that shows where in the file's face the network saw the label. */
+function showReason(file, number) {
+  const button = make("button", "", "show what spoke for it");
+  button.type = "button";
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const headers = { "Content-Type": file.type };
+      const path = `explain?faces=${faces()}&face=${number}`;
+      const image = make("img", "heat");
+      image.alt = "The face as the network reads it; what spoke for the label is red.";
+      image.src = URL.createObjectURL(await ask(path, { method: "POST", body: file, headers }));
+      button.replaceWith(image);
+    } catch (error) {
+      button.replaceWith(...showFault(error.message));
+    }
+  });
+  return button;
+}
+
+/** The predictions in an answer: of the picture's faces, or of the picture as a face. */
+const predictions = (answer) => answer.faces ?? [answer];
+
+function showAnswer(file, answer) {
+  const found = predictions(answer);
+  return found.map((prediction, number) => {
+    const name = found.length > 1 ? [make("h2", "", `face ${number + 1}`)] : [];
+    return make("div", "face", ...name, ...showPrediction(prediction), showReason(file, number));
+  });
+}
+
+/** Squares over a picture of the given size. */
+function showBoxes(stage, found, width, height) {
+  for (const old of stage.querySelectorAll(".box")) old.remove();
+  found.forEach(({ box }, number) => {
+    if (!box) return;
+    const square = make("div", "box", found.length > 1 ? `${number + 1}` : "");
+    square.style.left = `${(100 * box.left) / width}%`;
+    square.style.top = `${(100 * box.top) / height}%`;
+    square.style.width = `${(100 * box.side) / width}%`;
+    square.style.height = `${(100 * box.side) / height}%`;
+    stage.append(square);
+  });
+}
+
 function showFault(words) {
   return [make("p", "fault", words)];
 }
@@ -56,20 +102,34 @@ function showFault(words) {
 /** A figure for one file and the place for its answer. */
 function makeFigure(file) {
   const image = make("img");
+  const stage = make("div", "stage", image);
   image.alt = "";
   image.src = URL.createObjectURL(file);
   image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   image.addEventListener("error", () => image.remove());
   const place = make("div", "answer", "…");
   const caption = make("figcaption", "", make("div", "name", file.name || "pasted picture"), place);
-  return { file, place, figure: make("figure", "", image, caption) };
+  return { file, place, stage, image, figure: make("figure", "", stage, caption) };
 }
 
 const GROUP = 8;
 
+async function showResult({ file, place, stage, image }, result) {
+  if (result.error) {
+    place.replaceChildren(...showFault(result.error.message));
+    return;
+  }
+  place.replaceChildren(...showAnswer(file, result));
+  await image.decode().then(
+    () => showBoxes(stage, predictions(result), image.naturalWidth, image.naturalHeight),
+    () => {},
+  );
+}
+
 /** Send files in groups, so that the first answers come early. */
 async function label(files) {
   const work = [...files].map(makeFigure);
+  await ready;
   byId("answers").prepend(...work.map(({ figure }) => figure));
   let done = 0;
   for (let start = 0; start < work.length; start += GROUP) {
@@ -78,11 +138,8 @@ async function label(files) {
     const form = new FormData();
     for (const { file } of group) form.append("images", file, file.name || "pasted.png");
     try {
-      const { results } = await ask("predict_batch", { method: "POST", body: form });
-      results.forEach((result, index) => {
-        const shown = result.error ? showFault(result.error.message) : showPrediction(result);
-        group[index].place.replaceChildren(...shown);
-      });
+      const { results } = await ask(`predict_batch?faces=${faces()}`, { method: "POST", body: form });
+      await Promise.all(results.map((result, index) => showResult(group[index], result)));
       done += group.length;
     } catch (error) {
       for (const { place } of group) place.replaceChildren(...showFault(error.message));
@@ -91,6 +148,21 @@ async function label(files) {
   }
   if (done === work.length) say(`${done} of ${work.length} done.`);
 }
+
+/* Whether faces are looked for, or pictures are faces; without a detector always the latter. */
+
+const faces = () => (byId("cropped").checked ? "crop" : "auto");
+
+async function learn() {
+  const key = byId("key").value;
+  const response = await fetch("info", { headers: key ? { "X-API-Key": key } : {} }).catch(() => null);
+  if (response?.status !== 200 || (await response.json()).faces.includes("auto")) return;
+  byId("cropped").checked = true;
+  byId("cropped").disabled = true;
+  byId("no-detector").hidden = false;
+}
+
+const ready = learn();
 
 byId("key-form").addEventListener("submit", (event) => event.preventDefault());
 
@@ -119,39 +191,46 @@ document.addEventListener("drop", (event) => {
 
 /* The camera: the next frame is sent when the last one is answered. */
 
-const SIDE = 192;
+const WIDTH = 320;
 let stream = null;
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** The middle square of the camera's picture as a JPEG file. */
+/** The camera's picture as a JPEG file: whole where faces are looked for, else its middle square. */
 function grabFrame(video, canvas) {
+  const whole = faces() === "auto";
   const side = Math.min(video.videoWidth, video.videoHeight);
-  const left = (video.videoWidth - side) / 2;
-  const top = (video.videoHeight - side) / 2;
-  canvas.getContext("2d").drawImage(video, left, top, side, side, 0, 0, SIDE, SIDE);
+  const [width, height] = whole ? [video.videoWidth, video.videoHeight] : [side, side];
+  canvas.width = WIDTH;
+  canvas.height = Math.round((WIDTH * height) / width);
+  const left = (video.videoWidth - width) / 2;
+  const top = (video.videoHeight - height) / 2;
+  canvas.getContext("2d").drawImage(video, left, top, width, height, 0, 0, WIDTH, canvas.height);
+  byId("stage").classList.toggle("square", !whole);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
 }
 
 async function follow(own) {
   const canvas = make("canvas");
-  canvas.width = canvas.height = SIDE;
   let last = performance.now();
   while (stream === own) {
     const body = await grabFrame(byId("video"), canvas);
     const sent = performance.now();
     try {
       const headers = { "Content-Type": "image/jpeg" };
-      const answer = await ask("predict", { method: "POST", body, headers });
+      const answer = await ask(`predict?faces=${faces()}`, { method: "POST", body, headers });
       if (stream !== own) return;
-      byId("live-answer").replaceChildren(...showPrediction(answer));
+      const found = predictions(answer);
+      byId("live-answer").replaceChildren(...found.flatMap(showPrediction));
+      showBoxes(byId("stage"), found, canvas.width, canvas.height);
       const now = performance.now();
       byId("pace").textContent =
         `${(now - sent).toFixed(0)} ms an answer, ${(1000 / (now - last)).toFixed(0)} frames a second`;
       last = now;
     } catch (error) {
       byId("live-answer").replaceChildren(...showFault(error.message));
-      await pause(1000);
+      showBoxes(byId("stage"), [], 1, 1);
+      await pause(500);
     }
     await new Promise(requestAnimationFrame);
   }
@@ -169,6 +248,7 @@ async function startCamera() {
   if (!navigator.mediaDevices) {
     throw new Error("The browser gives a camera to pages over https or from localhost only.");
   }
+  await ready;
   const own = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   stream = own;
   byId("video").srcObject = own;

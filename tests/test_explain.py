@@ -1,0 +1,104 @@
+import io
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from starlette.applications import Starlette
+from torch import Tensor, nn
+
+from service.explain import OVERLAY_SIDE, Explainer, draw_overlay
+from service.labels import LABELS
+from service.network import NetworkConfig, PlainConfig, build_network
+from service.settings import Settings
+from tests.conftest import TINY, encode, make_faces
+from tests.serving import with_client
+
+FACE = make_faces(1).images[0]
+
+
+class Corner(nn.Module):
+    """Label 2 is for the mean of the top left quarter, label 5 for that of the bottom right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.ReLU(), nn.AvgPool2d(8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        logits = torch.zeros(len(images), len(LABELS))
+        logits[:, 2] = features[:, :, :3, :3].mean((1, 2, 3))
+        logits[:, 5] = features[:, :, 3:, 3:].mean((1, 2, 3))
+        return logits
+
+
+@pytest.mark.parametrize(("label", "quarter"), [(2, (0, 0)), (5, (1, 1))])
+def test_the_map_lies_where_the_evidence_is(label: int, quarter: tuple[int, int]) -> None:
+    face = np.zeros((48, 48), np.uint8)
+    rows, columns = (slice(24 * part, 24 * part + 24) for part in quarter)
+    face[rows, columns] = 200
+    heat = Explainer(Corner().eval()).explain(face, label)
+    assert heat.shape == (48, 48)
+    assert heat.max() == pytest.approx(1)
+    assert heat[rows, columns].mean() > 10 * heat.mean() / 4
+
+
+@pytest.mark.parametrize("config", [TINY, PlainConfig(channels=(8, 8, 8, 8, 8))])
+def test_both_families_are_explained(config: NetworkConfig) -> None:
+    explainer = Explainer(build_network(config).eval().requires_grad_(False))
+    for label in range(len(LABELS)):
+        heat = explainer.explain(FACE, label)
+        assert heat.min() >= 0
+        assert heat.max() <= 1 + 1e-6
+    assert not any(parameter.requires_grad for parameter in explainer.network.parameters())
+
+
+def test_a_flat_face_speaks_for_nothing() -> None:
+    torch.manual_seed(0)
+    heat = Explainer(build_network(TINY).eval()).explain(np.full((48, 48), 9, np.uint8), 0)
+    assert np.isfinite(heat).all()
+
+
+def test_the_overlay_is_red_where_the_map_is_high() -> None:
+    heat = np.zeros((48, 48), np.float32)
+    heat[:24] = 1
+    image = Image.open(io.BytesIO(draw_overlay(np.full((48, 48), 100, np.uint8), heat)))
+    assert image.size == (OVERLAY_SIDE, OVERLAY_SIDE)
+    red, green, _ = np.asarray(image).transpose(2, 0, 1).astype(int)
+    assert (red[:100] > green[:100] + 50).all()
+    assert (red[-100:] == green[-100:]).all()
+
+
+def test_the_route_answers_both_forms() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        content = encode(FACE)
+        answer = await client.post("/explain", files={"image": content})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert Image.open(io.BytesIO(answer.content)).format == "PNG"
+        assert answer.headers["x-label"] in LABELS
+        path = "/explain?format=json&label=sad&faces=auto"
+        kind = {"content-type": "image/png"}
+        found = (await client.post(path, content=content, headers=kind)).json()
+        assert found["label"] == "sad"
+        assert np.array(found["heat"]).shape == (48, 48)
+
+    with_client(Settings(), work)
+
+
+@pytest.mark.parametrize("query", ["format=svg", "label=bored", "face=1", "face=-1", "face=x"])
+def test_bad_options_are_named(query: str) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.post(f"/explain?{query}", files={"image": encode(FACE)})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_option")
+        assert query.partition("=")[0] in answer.json()["error"]["message"]
+
+    with_client(Settings(), work)
+
+
+def test_a_broken_image_is_refused() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.post("/explain", files={"image": encode(FACE)[:100]})
+        assert answer.status_code == 422
+
+    with_client(Settings(), work)

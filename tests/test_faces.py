@@ -1,0 +1,124 @@
+"""Faces in photos. The photo is NASA's portrait of Eileen Collins, in the public domain."""
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+
+from service import faces
+from service.decoding import see_photo
+from service.errors import RequestError
+from service.faces import Box, cut_face, find_faces
+from service.settings import Settings
+from tests.conftest import encode, make_faces
+from tests.live import ROOT
+from tests.serving import with_client
+
+PHOTO = Image.open(ROOT / "examples" / "photo.jpg").convert("RGB")
+FACE = (224, 112)
+"""Between her eyes."""
+SETTINGS = Settings()
+
+
+def holds(box: Box, place: tuple[int, int]) -> bool:
+    across, down = place[0] - box.left, place[1] - box.top
+    return 0 < across < box.side and 0 < down < box.side
+
+
+def make_group() -> Image.Image:
+    """The portrait twice: as it is, and beside it at two thirds of the size."""
+    group = Image.new("RGB", (900, 512), "grey")
+    group.paste(PHOTO)
+    group.paste(PHOTO.resize((341, 341)), (540, 100))
+    return group
+
+
+def test_a_face_is_found_where_it_is() -> None:
+    (box,) = find_faces(PHOTO)
+    assert holds(box, FACE)
+    assert 80 < box.side < 150
+
+
+def test_several_faces_come_with_the_largest_first() -> None:
+    large, small = find_faces(make_group())
+    assert holds(large, FACE)
+    assert holds(small, (540 + FACE[0] * 2 // 3, 100 + FACE[1] * 2 // 3))
+    assert large.side > small.side
+
+
+def test_a_small_picture_is_a_face() -> None:
+    assert find_faces(Image.new("RGB", (64, 48))) == [Box(8, 0, 48)]
+
+
+def test_a_picture_without_a_face_says_so() -> None:
+    with pytest.raises(RequestError) as caught:
+        find_faces(Image.new("RGB", (300, 200), "grey"))
+    assert (caught.value.status, caught.value.code) == (422, "no_face")
+
+
+def test_a_box_over_the_edge_repeats_the_outermost_pixels() -> None:
+    levels = np.repeat(np.arange(48, dtype=np.uint8)[:, None], 48, 1)
+    face = cut_face(Image.fromarray(levels).convert("RGB"), Box(-5, -24, 48))
+    assert (face[:24] == 0).all()
+    assert (face[24:, 0] == np.arange(24)).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_boxes_are_in_the_pixels_of_the_file(kind: str) -> None:
+    large = PHOTO.resize((2560, 2560))
+    seen = see_photo(encode(large, kind), 10**7, float("inf"))
+    assert seen.boxes
+    assert holds(seen.boxes[0], (5 * FACE[0], 5 * FACE[1]))
+    assert 400 < seen.boxes[0].side < 750
+    assert seen.pixels == 2560**2
+
+
+def test_a_turned_photo_is_looked_at_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    content = encode(PHOTO.transpose(Image.Transpose.ROTATE_270), "JPEG", exif=exif)
+    (box,) = see_photo(content, 10**7, float("inf")).boxes or ()
+    assert holds(box, FACE)
+
+
+def test_the_answer_has_boxes() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        content = encode(make_group())
+        answer = await client.post("/predict?faces=auto", files={"image": content})
+        assert answer.status_code == 200
+        (first, second) = answer.json()["faces"]
+        assert set(first["box"]) == {"left", "top", "side"}
+        assert first["scores"].keys() == second["scores"].keys()
+        parts = [
+            ("images", content),
+            ("images", encode(Image.new("RGB", (200, 200)))),
+            ("images", b"junk"),
+            ("images", encode(make_faces(1).images[0])),
+        ]
+        results = (await client.post("/predict_batch?faces=auto", files=parts)).json()["results"]
+        assert [len(item.get("faces", ())) for item in results] == [2, 0, 0, 1]
+        assert [item["error"]["code"] for item in results[1:3]] == ["no_face", "unsupported_format"]
+
+    with_client(SETTINGS, work)
+
+
+def test_an_unknown_choice_is_refused() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.post("/predict?faces=some", files={"image": encode(PHOTO)})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"] == "faces must be one of: crop, auto."
+
+    with_client(SETTINGS, work)
+
+
+def test_without_the_extra_crops_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        photo = {"image": encode(PHOTO)}
+        answer = await client.post("/predict?faces=auto", files=photo)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (501, "no_detector")
+        assert (await client.post("/predict", files=photo)).status_code == 200
+        assert (await client.get("/info")).json()["faces"] == ["crop"]
+
+    monkeypatch.setattr(faces, "AVAILABLE", False)
+    with_client(SETTINGS, work)
