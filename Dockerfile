@@ -17,6 +17,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
 # The packages alone, before the code: a change of code keeps this layer.
 RUN mkdir service search && touch service/__init__.py search/__init__.py \
     && venv/bin/pip install --constraint constraints.txt ".[faces]" \
+    && venv/bin/pip install --constraint constraints.txt --no-deps --target tools onnx ml_dtypes \
     && venv/bin/pip uninstall --yes facial-emotion pip \
     && rm -rf service search build *.egg-info
 COPY service service
@@ -24,10 +25,11 @@ COPY search search
 COPY models models
 # Fails with one line where the model is absent or torn. BentoML makes the store readable for its
 # maker alone.
-RUN BENTOML_HOME=/app/store venv/bin/python -m search publish \
+# The graph is made here, so its tools stay behind.
+RUN BENTOML_HOME=/app/store PYTHONPATH=/app/tools venv/bin/python -m search publish \
     && chmod -R a+rX store \
     && venv/bin/python -m compileall -q service \
-    && rm -rf search models pyproject.toml constraints.txt README.md
+    && rm -rf search models tools pyproject.toml constraints.txt README.md
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

@@ -45,9 +45,9 @@ clean: ## Remove the environment
 $(VENV)/service.stamp: pyproject.toml constraints.txt
 	@echo "Making the environment (some minutes, about 6 GB)..."
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[faces]'
+	$(INSTALL) --editable '.[compile,faces]'
 	@touch $@
 
 $(VENV)/develop.stamp: $(VENV)/service.stamp
-	$(INSTALL) --editable '.[faces,search,dev]'
+	$(INSTALL) --editable '.[compile,faces,search,dev]'
 	@touch $@

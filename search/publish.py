@@ -1,15 +1,20 @@
 """An artifact into the BentoML model store."""
 
 import hashlib
+import importlib.util
+import sys
 from pathlib import Path
 
 import bentoml
 
-from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
+from service.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, load_artifact
+from service.compiled import compile_network, compiled_path
 
 
 def publish(artifact: Path, name: str) -> str:
     """Put an artifact into the store unless the same one is there already.
+
+    Beside it goes its network as an ONNX graph, where the package onnx is installed.
 
     Args:
         artifact: folder with weights and card.
@@ -22,13 +27,26 @@ def publish(artifact: Path, name: str) -> str:
     Raises:
         ArtifactError: the artifact does not pass its checks.
     """
-    card = load_artifact(artifact).card
+    loaded = load_artifact(artifact)
     version = hashlib.sha256((artifact / CARD_FILE).read_bytes()).hexdigest()[:12]
     tag = f"{name}:{version}"
     try:
-        bentoml.models.get(tag)
+        add_compiled(Path(bentoml.models.get(tag).path), loaded)
     except bentoml.exceptions.NotFound:
-        with bentoml.models.create(tag, labels={"network": str(card.get("name", "unnamed"))}) as m:
+        labels = {"network": str(loaded.card.get("name", "unnamed"))}
+        with bentoml.models.create(tag, labels=labels) as model:
             for file in (WEIGHTS_FILE, CARD_FILE):
-                Path(m.path_of(file)).write_bytes((artifact / file).read_bytes())
+                Path(model.path_of(file)).write_bytes((artifact / file).read_bytes())
+            add_compiled(Path(model.path), loaded)
     return tag
+
+
+def add_compiled(folder: Path, artifact: Artifact) -> None:
+    """Write the graph where it is missing and can be made."""
+    path = compiled_path(folder, artifact)
+    if path.exists():
+        return
+    if not importlib.util.find_spec("onnx"):
+        print("onnx is not installed: PyTorch will answer, more slowly", file=sys.stderr)
+        return
+    path.write_bytes(compile_network(artifact.network))

@@ -8,6 +8,9 @@ from service.exposition import share_metrics
 
 IS_PARENT = share_metrics()
 
+# BentoML wraps every request in spans, also where nobody collects them.
+os.environ.setdefault("OTEL_SDK_DISABLED", "true")
+
 import bentoml
 import torch
 from bentoml.exceptions import BentoMLException
@@ -102,7 +105,7 @@ class FacialEmotion:
         stored = self.model
         artifact = load_artifact(Path(stored.path))
         explainer = Explainer(artifact.network)
-        predictor = Predictor(artifact, SETTINGS.device, SETTINGS.max_batch_size)
+        predictor = Predictor(artifact, SETTINGS.device, SETTINGS.max_batch_size, Path(stored.path))
         predictor.warm_up()
         images.warm_up()
         batcher = Batcher(

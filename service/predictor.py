@@ -1,6 +1,8 @@
 """An artifact made ready to answer: batch norm folded, channels last, warmed up."""
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.artifact import Artifact
+from service.compiled import compiled_path, load_compiled
 from service.device import pick_device
 from service.preprocess import IMAGE_SIZE, standardize
 
@@ -23,15 +26,24 @@ class Predictor:
         artifact: what `load_artifact` returned; its network is changed in place.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
         max_batch_size: most images in one forward pass.
+        folder: where the model's compiled graph may lie; used on the CPU.
     """
 
-    def __init__(self, artifact: Artifact, device: str, max_batch_size: int) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        device: str,
+        max_batch_size: int,
+        folder: Path | None = None,
+    ) -> None:
         self.device = pick_device(device)
         self.max_batch_size = max_batch_size
         self.temperature = float(artifact.card.get("temperature", 1.0))
-        self.network = (
-            fold_norms(artifact.network).to(self.device).to(memory_format=torch.channels_last)
-        )
+        network = fold_norms(artifact.network).to(self.device)
+        self.network: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)
+        if folder and self.device.type == "cpu":
+            path = compiled_path(folder, artifact)
+            self.network = load_compiled(path, network, torch.get_num_threads()) or self.network
 
     def warm_up(self) -> None:
         """Run the batch sizes whose first pass is slow."""
@@ -74,8 +86,9 @@ class Predictor:
         LOG.warning("out of device memory: batches of %d from now on", size)
 
     def _forward(self, images: Tensor) -> Tensor:
-        batch = standardize(images).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.network(batch)
+        # With one channel this is the memory layout of channels_last, too.
+        batch = standardize(images)
+        logits = self.network(batch)
         return torch.softmax(logits.float() / self.temperature, dim=1)
 
 

@@ -1,0 +1,94 @@
+"""The network as an ONNX graph for the CPU, made once when a model is published.
+
+ONNX Runtime answers a single face in less than half of PyTorch's time (its kernels take
+weights laid out in advance), and large batches in about the same (benchmarks/network.py).
+"""
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from service.artifact import Artifact
+from service.preprocess import IMAGE_SIZE
+
+LOG: Final = logging.getLogger("bentoml.facial_emotion")
+
+TOLERANCE: Final = 1e-3
+"""Largest difference of a logit to PyTorch's; another one is not trusted."""
+
+
+def compiled_path(folder: Path, artifact: Artifact) -> Path:
+    """Where a model's graph lies; named by its weights, so that no other model's is taken."""
+    return folder / f"{artifact.card['weights_sha256'][:16]}.onnx"
+
+
+def compile_network(network: nn.Module) -> bytes:
+    """The graph: float32 (N, 1, 48, 48) to logits (N, 7). Needs the package onnx."""
+    buffer, example = io.BytesIO(), torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+    with warnings.catch_warnings():
+        # The newer exporter needs onnxscript, and gains nothing on these networks.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.cpu(),
+            (example,),
+            buffer,
+            dynamo=False,
+            input_names=["faces"],
+            output_names=["logits"],
+            dynamic_axes={"faces": {0: "count"}, "logits": {0: "count"}},
+        )
+    return buffer.getvalue()
+
+
+def load_compiled(
+    path: Path, reference: nn.Module, threads: int
+) -> Callable[[Tensor], Tensor] | None:
+    """The graph, ready to be called in place of the network; None where it cannot be trusted.
+
+    Args:
+        path: a graph of `compile_network`.
+        reference: the network; asked once, to compare.
+        threads: for one forward pass.
+    """
+    if not path.is_file() or not importlib.util.find_spec("onnxruntime"):
+        LOG.warning("no compiled network; PyTorch answers, more slowly")
+        return None
+    try:
+        forward = _open(path, threads)
+        example = torch.randn(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+        with torch.inference_mode():
+            difference = float((forward(example) - reference(example)).abs().max())
+    # Whatever is wrong with the file, PyTorch can answer.
+    except Exception as error:
+        LOG.warning("the compiled network is unusable (%s); PyTorch answers, more slowly", error)
+        return None
+    if not difference < TOLERANCE:
+        LOG.warning("the compiled network differs by %g; PyTorch answers, more slowly", difference)
+        return None
+    return forward
+
+
+def _open(path: Path, threads: int) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Spinning threads would take the cores from decoding and from other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def forward(batch: Tensor) -> Tensor:
+        (logits,) = session.run(None, {"faces": batch.numpy()})
+        return torch.from_numpy(logits)
+
+    return forward
