@@ -15,9 +15,9 @@ def make_images(count: int = 64) -> list[bytes]:
     face = Image.open(FACE)
     found = []
     for _ in range(count):
-        shift = tuple(int(step) for step in draw.integers(-8, 9, 2))
+        right, down = (int(step) for step in draw.integers(-8, 9, 2))
         turned = face.rotate(
-            float(draw.uniform(-15, 15)), Image.Resampling.BILINEAR, translate=shift
+            float(draw.uniform(-15, 15)), Image.Resampling.BILINEAR, translate=(right, down)
         )
         buffer = io.BytesIO()
         turned.convert("RGB").save(buffer, "JPEG", quality=90)

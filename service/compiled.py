@@ -5,8 +5,8 @@ weights laid out in advance), and large batches in about the same (benchmarks/ne
 """
 
 import importlib.util
-import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -31,20 +31,20 @@ def compiled_path(folder: Path, artifact: Artifact) -> Path:
 
 def compile_network(network: nn.Module) -> bytes:
     """The graph: float32 (N, 1, 48, 48) to logits (N, 7). Needs the package onnx."""
-    buffer, example = io.BytesIO(), torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
-    with warnings.catch_warnings():
+    example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+    with warnings.catch_warnings(), tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         # The newer exporter needs onnxscript, and gains nothing on these networks.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.cpu(),
             (example,),
-            buffer,
+            file.name,
             dynamo=False,
             input_names=["faces"],
             output_names=["logits"],
             dynamic_axes={"faces": {0: "count"}, "logits": {0: "count"}},
         )
-    return buffer.getvalue()
+        return Path(file.name).read_bytes()
 
 
 def load_compiled(
