@@ -144,11 +144,11 @@ RECIPES: Final[dict[str, Recipe]] = {
         drop_duplicates=True,
         distill=0.5,
     ),
-    # For a network that is trained already: `retrain --start-from A --teacher A --teacher B`.
+    # For a network that is trained already: `retrain --start-from A --teacher A`.
     "refine": Recipe(
-        epochs=32,
+        epochs=40,
         optimizer="muon",
-        learning_rate=0.012,
+        learning_rate=0.02,
         weight_decay=0.05,
         schedule="cosine",
         warmup_epochs=1,
@@ -158,10 +158,9 @@ RECIPES: Final[dict[str, Recipe]] = {
         zoom=0.15,
         shift=0.1,
         erase=0.25,
-        mixup=0.2,
         sizes=((0.35, 40), (1.0, 48)),
         drop_duplicates=True,
-        distill=0.7,
+        distill=0.5,
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from search.errors import AbsentSplitError, DataError
 from service.labels import LABELS
 from service.preprocess import IMAGE_SIZE
+
+LOG: Final = logging.getLogger(__name__)
 
 USAGES: Final = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 """The splits and the names that the csv forms give them."""
@@ -77,6 +80,8 @@ def load_split(path: Path, split: str) -> Faces:
     rows.sort(key=lambda row: (row[0], row[1]))
     pixels = np.frombuffer(b"".join(image for _, image in rows), np.uint8)
     labels = np.array([label for label, _ in rows], np.int64)
+    for index in np.flatnonzero(np.bincount(labels, minlength=len(LABELS)) == 0):
+        LOG.warning("%s: the %s split has no image of %s", path, split, LABELS[index])
     return Faces(pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels)
 
 
@@ -130,9 +135,12 @@ def _parse_pixels(text: str) -> bytes:
 def _read_folder(folder: Path) -> Iterator[tuple[int, bytes]]:
     if not folder.is_dir():
         raise AbsentSplitError(f"{folder}: no such folder")
+    strange = {file.name for file in folder.iterdir() if file.is_dir()} - set(LABELS)
+    if strange:
+        raise DataError(f"{folder / min(strange)}: not a label, expected {', '.join(LABELS)}")
     for index, label in enumerate(LABELS):
         if not (folder / label).is_dir():
-            raise DataError(f"{folder / label}: no such folder")
+            continue
         for file in sorted((folder / label).iterdir()):
             if file.suffix.lower() in IMAGE_SUFFIXES:
                 yield index, _read_image(file)

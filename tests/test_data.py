@@ -85,3 +85,18 @@ def test_duplicates_and_flat_images_go() -> None:
     assert len(kept) == 14
     # Two of three copies say 3.
     assert kept.labels[kept.pixels().index(faces.images[0].tobytes())] == 3
+
+
+def test_a_label_without_images_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for file in (data / "train" / "disgust").iterdir():
+        file.unlink()
+    assert len(load_split(data, "train")) == 60
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{data}: the train split has no image of disgust"
+    ]
+
+
+def test_a_folder_that_is_no_label_is_refused(data: Path) -> None:
+    (data / "train" / "anger").mkdir()
+    with pytest.raises(DataError, match="anger: not a label"):
+        load_split(data, "train")

@@ -1,11 +1,14 @@
 """Faces in photos. The photo is NASA's portrait of Eileen Collins, in the public domain."""
 
+from pathlib import Path
+
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
+from examples.crop import crop
 from service import faces
 from service.decoding import see_photo
 from service.errors import RequestError
@@ -122,3 +125,13 @@ def test_without_the_extra_crops_are_read(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(faces, "AVAILABLE", False)
     with_client(SETTINGS, work)
+
+
+def test_photos_are_cropped_for_training(tmp_path: Path) -> None:
+    photos, faces = tmp_path / "photos", tmp_path / "faces"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(encode(PHOTO))
+    (photos / "notes.txt").write_text("no image")
+    assert crop(photos, faces) == 1
+    with Image.open(faces / "a-0.png") as face:
+        assert (face.size, face.mode) == ((48, 48), "L")
