@@ -1,7 +1,7 @@
 """The network as an ONNX graph for the CPU, made once when a model is published.
 
-ONNX Runtime answers a single face in less than half of PyTorch's time (its kernels take
-weights laid out in advance), and large batches in about the same (benchmarks/network.py).
+ONNX Runtime answers a single face in about half of PyTorch's time (its kernels take
+weights laid out in advance), and batches in the same (benchmarks/network.py).
 """
 
 import importlib.util
