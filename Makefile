@@ -48,6 +48,6 @@ $(VENV)/service.stamp: pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[compile,faces]'
 	@touch $@
 
-$(VENV)/develop.stamp: $(VENV)/service.stamp
-	$(INSTALL) --editable '.[compile,faces,search,dev]'
+$(VENV)/develop.stamp: $(VENV)/service.stamp client/pyproject.toml
+	$(INSTALL) --editable '.[compile,faces,search,dev]' --editable ./client
 	@touch $@

@@ -1,0 +1,16 @@
+"""A Python client of the facial-emotion service; needs nothing of the service itself."""
+
+from facial_emotion_client.client import AsyncEmotionClient, EmotionClient
+from facial_emotion_client.results import Box, EmotionError, Failure, Prediction, Result
+from facial_emotion_client.retry import Retry
+
+__all__ = [
+    "AsyncEmotionClient",
+    "Box",
+    "EmotionClient",
+    "EmotionError",
+    "Failure",
+    "Prediction",
+    "Result",
+    "Retry",
+]

@@ -1,0 +1,74 @@
+"""Labels a folder of images through a running facial-emotion service."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from facial_emotion_client.client import AsyncEmotionClient
+from facial_emotion_client.folder import Tally, label_folder
+from facial_emotion_client.results import EmotionError
+from facial_emotion_client.retry import Retry
+from facial_emotion_client.table import TableError
+
+KEY = "EMOTION_API_KEY"
+"""Environment variable with the API key; on the command line all users could read it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 1 on an error, 2 where images failed."""
+    options = build_parser().parse_args(arguments)
+    try:
+        tally = asyncio.run(label(options))
+    except (EmotionError, TableError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, EmotionError):
+            print("the same command goes on from where it was", file=sys.stderr)
+        return 1
+    # asyncio passes on a bare cancellation where a time limit was being cancelled as well.
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("interrupted; the same command goes on from where it was", file=sys.stderr)
+        return 130
+    before = f", {tally.before} before" if tally.before else ""
+    print(f"{options.out}: {tally.labelled} labelled, {tally.failed} failed{before}")
+    return 2 if tally.failed else 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
+    text = f"The same command again goes on from where it was. {KEY} holds the API key, if any."
+    parser = argparse.ArgumentParser(prog="facial-emotion", description=__doc__, epilog=text)
+    parser.add_argument("folder", type=Path, help="searched with all folders in it")
+    text = "table to write: .csv, .json or .jsonl (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("labels.csv"), help=text)
+    parser.add_argument("--url", default="http://localhost:3000", help="default: %(default)s")
+    text = "find the faces in each image, a row for each; else an image is one face"
+    parser.add_argument("--faces", action="store_true", help=text)
+    text = "most images a request (default: %(default)s)"
+    parser.add_argument("--group-size", type=int, default=32, help=text)
+    text = "most requests at once (default: %(default)s)"
+    parser.add_argument("--parallel", type=int, default=4, help=text)
+    text = "seconds to keep trying while the service is busy or away (default: %(default)s)"
+    parser.add_argument("--patience", type=float, default=60, help=text)
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    return parser
+
+
+async def label(options: argparse.Namespace) -> Tally:
+    """Do what the options say."""
+    retry, key = Retry(total=options.patience), os.environ.get(KEY)
+    async with AsyncEmotionClient(options.url, key=key, retry=retry) as client:
+        return await label_folder(
+            client,
+            options.folder,
+            options.out,
+            faces=options.faces,
+            group_size=options.group_size,
+            parallel=options.parallel,
+            quiet=options.quiet,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Requests and what their answers mean, without a connection.
+
+Each is a generator that yields calls and is sent their outcomes, so blocking and asynchronous
+clients share it.
+"""
+
+from collections.abc import Callable, Generator
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from facial_emotion_client.results import (
+    EmotionError,
+    Failure,
+    Prediction,
+    Result,
+    to_faces,
+    to_failure,
+    to_model,
+    to_results,
+)
+from facial_emotion_client.retry import Call, Outcome, Retry, persist
+
+T = TypeVar("T")
+
+Talk = Generator[Call, Outcome, T]
+"""Yields calls, is sent their outcomes and returns what they amount to."""
+
+_TOO_MUCH: Final = (408, 413)
+"""The body was too slow or too large; half of it may not be."""
+
+_LATE: Final = "deadline_exceeded"
+"""What the service says of an image for which there was no time left."""
+
+
+def ask_model(retry: Retry) -> Talk[str]:
+    """The name:version of the model.
+
+    Raises:
+        EmotionError: there is no such answer.
+    """
+    return understand((yield from persist(Call("GET", "info"), retry)), to_model)
+
+
+def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[tuple[Prediction, ...]]:
+    """The predictions for one image.
+
+    Raises:
+        EmotionError: there are none.
+    """
+    call = Call("POST", _path("predict", faces), (("image", content),))
+    return understand((yield from persist(call, retry)), to_faces)
+
+
+def ask_group(group: list[bytes | Failure], faces: bool, retry: Retry) -> Talk[list[Result]]:
+    """One result for each item; what is a failure already is not sent.
+
+    Raises:
+        EmotionError: a whole request was refused.
+    """
+    contents = [item for item in group if isinstance(item, bytes)]
+    answered = iter((yield from _ask_many(contents, faces, retry)))
+    return [item if isinstance(item, Failure) else next(answered) for item in group]
+
+
+def _ask_many(contents: list[bytes], faces: bool, retry: Retry) -> Talk[list[Result]]:
+    if not contents:
+        return []
+    path = _path("predict_batch", faces)
+    call = Call("POST", path, tuple(("images", content) for content in contents))
+    outcome = yield from persist(call, retry)
+    try:
+        results = understand(outcome, lambda answer: to_results(answer, len(contents)))
+    except EmotionError as error:
+        if error.status not in _TOO_MUCH:
+            raise
+        if len(contents) == 1:
+            return [Failure(error.code, error.message)]
+        middle = len(contents) // 2
+        first = yield from _ask_many(contents[:middle], faces, retry)
+        return first + (yield from _ask_many(contents[middle:], faces, retry))
+    late = [n for n, item in enumerate(results) if isinstance(item, Failure) and item.code == _LATE]
+    if late and len(contents) > 1:
+        half = late[: max(1, len(contents) // 2)]
+        for some in (half, late[len(half) :]):
+            again = yield from _ask_many([contents[n] for n in some], faces, retry)
+            for number, result in zip(some, again, strict=True):
+                results[number] = result
+    return results
+
+
+def understand(outcome: Outcome, read: Callable[[Any], T]) -> T:
+    """What an outcome holds.
+
+    Args:
+        outcome: of the last attempt.
+        read: takes the JSON of a good answer, raises ValueError where it does not fit.
+
+    Raises:
+        EmotionError: it is no good answer.
+    """
+    if isinstance(outcome, httpx.HTTPError):
+        reason = str(outcome) or type(outcome).__name__
+        raise EmotionError("unreachable", f"No answer from the service: {reason}.")
+    if outcome.status_code != 200:
+        raise _refusal(outcome)
+    try:
+        return read(outcome.json())
+    except ValueError as error:
+        text = f"The answer is not the service's: {error}."
+        raise EmotionError("unexpected_answer", text, 200) from None
+
+
+def _refusal(response: httpx.Response) -> EmotionError:
+    status = response.status_code
+    try:
+        failure = to_failure(response.json())
+    except ValueError:
+        text = f"{response.url} answered {status} {response.reason_phrase}".rstrip()
+        return EmotionError(f"http_{status}", text, status)
+    return EmotionError(failure.code, failure.message, status)
+
+
+def _path(name: str, faces: bool) -> str:
+    return f"{name}?faces=auto" if faces else name

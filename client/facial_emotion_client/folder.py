@@ -1,0 +1,92 @@
+"""Labels the images of a folder through a running service."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tqdm import tqdm
+
+from facial_emotion_client.client import AsyncEmotionClient
+from facial_emotion_client.results import Failure
+from facial_emotion_client.table import Table, TableError
+
+ENDINGS: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
+"""Of names taken for images, in any case."""
+
+
+@dataclass
+class Tally:
+    """How many images got an answer, how many did not, and how many had their rows before."""
+
+    labelled: int = 0
+    failed: int = 0
+    before: int = 0
+
+
+def find_images(folder: Path) -> list[str]:
+    """Names of all images below a folder, relative to it, sorted.
+
+    Raises:
+        NotADirectoryError: it is no folder.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in ENDINGS and not path.is_dir():
+            yield path.relative_to(folder).as_posix()
+
+
+async def label_folder(
+    client: AsyncEmotionClient,
+    folder: Path,
+    out: Path,
+    *,
+    faces: bool = False,
+    group_size: int = 32,
+    parallel: int = 4,
+    quiet: bool = False,
+) -> Tally:
+    """Write the rows of every image of a folder that are not in the table yet.
+
+    Args:
+        client: asks the service.
+        folder: searched with all folders in it.
+        out: the table, begun or continued, in the order of the names.
+        faces: whether faces are to be found in each image.
+        group_size: most images a request.
+        parallel: most requests at once.
+        quiet: whether to show no bar.
+
+    Raises:
+        EmotionError: the service refused a whole request or gave no answer; what was
+            answered before is in the table.
+        TableError: the table is something else, or another model made its rows.
+        OSError: it is no folder, or the table cannot be written.
+    """
+    names, model = find_images(folder), await client.model()
+    with Table(out) as table:
+        if table.models - {model}:
+            text = f"holds answers of {', '.join(sorted(table.models))}, the service has {model}"
+            raise TableError(f"{out} {text}; name another file")
+        missing = [name for name in names if name not in table.done]
+        tally = Tally(before=len(names) - len(missing))
+        results = client.predict_many(
+            (folder / name for name in missing),
+            faces=faces,
+            group_size=group_size,
+            parallel=parallel,
+        )
+        following = iter(missing)
+        start = tally.before
+        with tqdm(total=len(names), initial=start, unit=" images", disable=quiet) as bar:
+            async for result in results:
+                table.add(next(following), result)
+                tally.failed += isinstance(result, Failure)
+                tally.labelled += not isinstance(result, Failure)
+                bar.update()
+    return tally

@@ -1,0 +1,156 @@
+"""A table of results in a file that can be continued after an interruption.
+
+CSV, JSON (an array with an object a line) or JSON Lines, by the name's ending. A row that a
+kill tore is dropped with all rows of its image, and that image is done again.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from facial_emotion_client.results import Failure, Result
+
+Row = dict[str, Any]
+
+LABELS: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+COLUMNS: Final = (
+    "image",
+    "label",
+    "confidence",
+    "uncertain",
+    *LABELS,
+    "left",
+    "top",
+    "side",
+    "error",
+    "message",
+    "model",
+)
+"""Of each row; a row stands for a face, or for an image without a prediction."""
+
+ENDINGS: Final = (".csv", ".json", ".jsonl")
+
+
+class TableError(Exception):
+    """The file cannot be continued; the text says why."""
+
+
+class Table:
+    """Rows that are in the file as soon as `add` returns; a context manager.
+
+    Args:
+        path: created, or continued where it holds rows.
+
+    Attributes:
+        done: images whose rows are in it.
+        models: names of the models that answered.
+
+    Raises:
+        TableError: another ending, or the file holds something else.
+        OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.kind = path, path.suffix.lower()
+        if self.kind not in ENDINGS:
+            raise TableError(f"{path}: the name must end in one of {', '.join(ENDINGS)}")
+        rows = _drop_last(_read(path, self.kind)) if path.exists() else []
+        self.done = {row["image"] for row in rows}
+        self.models = {row["model"] for row in rows if row["model"]}
+        self._empty = True
+        fresh = path.with_name(f"{path.name}.part")
+        self._file = fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        self._file.write(self._head() + self._lines(rows))
+        self._file.flush()
+        # Only then is the old file gone; ours stays open under the new name.
+        fresh.replace(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._file.write("\n]\n" if self.kind == ".json" else "")
+        self._file.close()
+
+    def add(self, image: str, result: Result) -> None:
+        """Write an image's rows."""
+        self._file.write(self._lines(to_rows(image, result)))
+        self._file.flush()
+        self.done.add(image)
+
+    def _head(self) -> str:
+        if self.kind == ".csv":
+            return _to_csv([COLUMNS])
+        return "[" if self.kind == ".json" else ""
+
+    def _lines(self, rows: Iterable[Row]) -> str:
+        if self.kind == ".csv":
+            return _to_csv([[_show(row[name]) for name in COLUMNS] for row in rows])
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        if self.kind == ".jsonl":
+            return "".join(f"{line}\n" for line in lines)
+        text = "".join(f",\n{line}" for line in lines)
+        if lines and self._empty:
+            self._empty, text = False, text[1:]
+        return text
+
+
+def to_rows(image: str, result: Result) -> list[Row]:
+    """A row for each face of an image, or one that says why there is none.
+
+    Args:
+        image: its name in the table.
+        result: of `predict_many`.
+    """
+    row: Row = dict.fromkeys(COLUMNS) | {"image": image}
+    if isinstance(result, Failure):
+        return [row | {"error": result.code, "message": result.message}]
+    rows = []
+    for face in result:
+        box = {} if face.box is None else vars(face.box)
+        facts = {name: getattr(face, name) for name in ("label", "confidence", "uncertain")}
+        rows.append(row | facts | dict(face.scores) | box | {"model": face.model})
+    return rows
+
+
+def _read(path: Path, kind: str) -> list[Row]:
+    """The whole rows of a file of ours; what follows the last line break was torn."""
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    whole = text[: text.rfind("\n") + 1]
+    start = {".csv": _to_csv([COLUMNS]), ".json": "[\n", ".jsonl": '{"image": '}[kind]
+    if not text.startswith(start[: len(text)]):
+        raise TableError(f"{path} holds something else; name another file")
+    return _read_csv(whole) if kind == ".csv" else _read_json(path, whole)
+
+
+def _read_csv(text: str) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    return [{name: row[name] or None for name in COLUMNS} for row in reader]
+
+
+def _read_json(path: Path, text: str) -> list[Row]:
+    lines = [line.rstrip(",") for line in text.split("\n")]
+    try:
+        rows = [json.loads(line) for line in lines if line not in ("", "[", "]")]
+        return [{name: row[name] for name in COLUMNS} for row in rows]
+    except (ValueError, TypeError, KeyError):
+        raise TableError(f"{path} holds something else; name another file") from None
+
+
+def _drop_last(rows: Sequence[Row]) -> list[Row]:
+    """Without the last image, whose further rows may be missing."""
+    return [row for row in rows if row["image"] != rows[-1]["image"]]
+
+
+def _show(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _to_csv(rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()

@@ -1,0 +1,189 @@
+"""The command that labels a folder, against a real server, and the table it writes."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from facial_emotion_client.__main__ import main
+from facial_emotion_client.results import Box, Failure, Prediction, Result
+from facial_emotion_client.table import LABELS as TABLE_LABELS
+from facial_emotion_client.table import Table, TableError
+from PIL import Image
+
+from service.labels import LABELS
+from tests.conftest import encode, make_faces
+from tests.live import ROOT, free_port, running
+
+FACE = Prediction("happy", 0.5, True, {"happy": 0.5}, "m:1", Box(1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def server(environment: dict[str, str]) -> Iterator[str]:
+    with running(environment | {"EMOTION_WORKERS": "1"}) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Nine faces in two folders, a broken image and a text."""
+    root = tmp_path / "pictures"
+    (root / "more, with comma").mkdir(parents=True)
+    for number, face in enumerate(make_faces(9).images):
+        place = root / "more, with comma" if number % 2 else root
+        (place / f"{number}.png").write_bytes(encode(face))
+    (root / "broken.JPG").write_bytes(b"no image")
+    (root / "readme.txt").write_text("no image")
+    return root
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text()
+    if path.suffix == ".csv":
+        return list(csv.DictReader(text.splitlines()))
+    if path.suffix == ".json":
+        rows: list[dict[str, Any]] = json.loads(text)
+        return rows
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_table_has_the_services_labels() -> None:
+    assert TABLE_LABELS == LABELS
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+def test_a_folder_is_labelled(
+    server: str, folder: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder.parent / f"labels.{ending}"
+    arguments = [str(folder), "--out", str(out), "--url", server, "--group-size", "4"]
+    assert main(arguments) == 2
+    assert "9 labelled, 1 failed" in capsys.readouterr().out
+    rows = read_table(out)
+    assert [row["image"] for row in rows] == sorted(row["image"] for row in rows)
+    assert len(rows) == 10
+    (broken,) = (row for row in rows if row["error"])
+    assert (broken["image"], broken["error"]) == ("broken.JPG", "unsupported_format")
+    assert all(row["label"] in LABELS for row in rows if not row["error"])
+    before = out.read_bytes()
+    assert main([*arguments, "--quiet"]) in (0, 2)
+    assert "9 before" in capsys.readouterr().out
+    assert out.read_bytes() == before
+
+
+def test_a_photo_has_a_row_for_each_face(server: str, tmp_path: Path) -> None:
+    photo = Image.open(ROOT / "examples" / "photo.jpg")
+    twice = Image.new("RGB", (2 * photo.width, photo.height))
+    twice.paste(photo)
+    twice.paste(photo, (photo.width, 0))
+    (tmp_path / "pictures").mkdir()
+    twice.save(tmp_path / "pictures" / "two.jpg")
+    out = tmp_path / "labels.csv"
+    assert main([str(tmp_path / "pictures"), "--out", str(out), "--url", server, "--faces"]) == 0
+    rows = read_table(out)
+    assert [row["image"] for row in rows] == ["two.jpg"] * 2
+    assert sorted(int(row["left"]) > photo.width for row in rows) == [False, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on(server: str, tmp_path: Path, number: int) -> None:
+    root, out = tmp_path / "pictures", tmp_path / "labels.json"
+    root.mkdir()
+    for index in range(400):
+        (root / f"{index:03}.png").write_bytes(encode(make_faces(1, index).images[0]))
+    command = [sys.executable, "-m", "facial_emotion_client", str(root), "--out", str(out)]
+    command += ["--url", server, "--quiet", "--group-size", "2", "--parallel", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not out.exists() or out.stat().st_size < 5000:
+            time.sleep(0.01)
+        process.send_signal(number)
+        complaint = process.communicate()[1].decode()
+    rows = out.read_text().count('"image"')
+    assert 10 < rows < 400
+    if number == signal.SIGINT:
+        assert process.returncode == 130, complaint
+        assert len(json.loads(out.read_text())) == rows
+    assert main([*command[3:], "--group-size", "64"]) == 0
+    table = read_table(out)
+    assert [row["image"] for row in table] == [f"{index:03}.png" for index in range(400)]
+
+
+def test_without_a_service_it_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "labels.csv"
+    address = f"http://127.0.0.1:{free_port()}"
+    assert main([str(folder), "--out", str(out), "--url", address, "--patience", "0"]) == 1
+    assert "No answer from the service" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent"], "is not a folder"),
+        ([str(ROOT / "examples"), "--out", "labels.txt"], "must end in"),
+        ([str(ROOT / "examples"), "--group-size", "0"], "group_size is 0"),
+        ([str(ROOT / "examples"), "--parallel", "0"], "parallel is 0"),
+        ([str(ROOT / "examples"), "--url", "localhost"], "does not start with http"),
+    ],
+)
+def test_wrong_options_are_told(
+    arguments: list[str],
+    words: str,
+    server: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    defaults = ["--out", str(tmp_path / "labels.csv"), "--url", server]
+    assert main([*defaults, *arguments]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_another_models_table_is_not_continued(
+    server: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder.parent / "labels.csv"
+    with Table(out) as table:
+        table.add("a.png", (FACE,))
+        table.add("b.png", (FACE,))
+    assert main([str(folder), "--out", str(out), "--url", server]) == 1
+    assert "holds answers of m:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+def test_a_table_torn_anywhere_is_continued(tmp_path: Path, ending: str) -> None:
+    whole, torn = tmp_path / f"whole.{ending}", tmp_path / f"torn.{ending}"
+    results: dict[str, Result] = {
+        "a.png": (FACE, FACE),
+        "b \udcff\n.png": Failure("no_face", 'a "word", and more'),
+        "c.png": (FACE, FACE, FACE),
+    }
+    with Table(whole) as table:
+        for name, result in results.items():
+            table.add(name, result)
+    content = whole.read_bytes()
+    for end in range(len(content)):
+        torn.write_bytes(content[:end])
+        with Table(torn) as table:
+            for name, result in results.items():
+                if name not in table.done:
+                    table.add(name, result)
+        assert torn.read_bytes() == content, end
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+def test_a_foreign_file_is_left_alone(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine.{ending}"
+    for text in ("a,b\n1,2\n", '[{"a": 1}]', '{"a": 1}\n', "word"):
+        path.write_text(text)
+        with pytest.raises(TableError, match="something else"):
+            Table(path)
+        assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
