@@ -9,17 +9,16 @@ ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 BENTOML_DO_NOT_TRACK=True
 WORKDIR /app
 RUN python3 -m venv /app/venv
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-# Without the local label (+cpu), so that the pin also fits the wheels of another index.
+COPY requirements.txt constraints.txt ./
+# The packages alone, before the code: a change of code keeps this layer. Without the local label
+# (+cpu) the pin also fits the wheels of another index, which need none of CUDA's.
 RUN if [ -n "$TORCH_INDEX" ]; then \
-        venv/bin/pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"; \
-    fi
-# The packages alone, before the code: a change of code keeps this layer.
-RUN mkdir service search && touch service/__init__.py search/__init__.py \
-    && venv/bin/pip install --constraint constraints.txt ".[faces]" \
-    && venv/bin/pip install --constraint constraints.txt --no-deps --target tools onnx ml_dtypes \
-    && venv/bin/pip uninstall --yes facial-emotion pip \
-    && rm -rf service search build *.egg-info
+        venv/bin/pip install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)" \
+        && sed -i -E '/^(cuda|nvidia|triton)/d' requirements.txt; \
+    fi \
+    && venv/bin/pip install --no-deps --requirement requirements.txt \
+    && venv/bin/pip install --no-deps --constraint constraints.txt --target tools onnx ml_dtypes \
+    && venv/bin/pip uninstall --yes pip
 COPY service service
 COPY search search
 COPY models models
@@ -29,10 +28,10 @@ COPY models models
 RUN BENTOML_HOME=/app/store PYTHONPATH=/app/tools venv/bin/python -m search publish \
     && chmod -R a+rX store \
     && venv/bin/python -m compileall -q service \
-    && rm -rf search models tools pyproject.toml constraints.txt README.md
+    && rm -rf search models tools requirements.txt constraints.txt
 
 FROM ${BASE_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="facial-emotion" \
       org.opencontainers.image.description="Names the expression in face images over HTTP" \

@@ -8,10 +8,13 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help serve model bento image test lint format clean
+VERSION := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' service/version.py)
+REVISION := $(shell git describe --always --dirty)
+
+.PHONY: help serve model bento image test lint format lock sbom release-check clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
 serve: model ## Serve on port 3000 (PORT=...), from nothing
 	$(BIN)/bentoml serve service.app:FacialEmotion --port $(PORT)
@@ -20,12 +23,12 @@ model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if
 	@$(BIN)/python -m search publish
 
 bento: model $(VENV)/develop.stamp ## Build the Bento
-	$(BIN)/bentoml build
+	$(BIN)/bentoml build --label version=$(VERSION) --label revision=$(REVISION)
 
 image: ## Build the container with buildah (BASE_IMAGE=..., TORCH_INDEX=..., BUILDAH_FLAGS=...)
 	buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
-		--build-arg REVISION=$(shell git describe --always --dirty) --tag facial-emotion .
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag facial-emotion:$(VERSION) .
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest
@@ -38,6 +41,20 @@ lint: $(VENV)/develop.stamp ## Check style and types
 format: $(VENV)/develop.stamp ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: $(VENV)/develop.stamp ## Write requirements.txt, the service's packages with all that they need
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra faces --constraint constraints.txt \
+		--python-version 3.11 --no-header --no-annotate --output-file requirements.txt
+
+sbom: $(VENV)/develop.stamp ## Write the bill of materials of what is shipped (CycloneDX) to dist/
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file dist/facial-emotion-$(VERSION).cdx.json
+
+release-check: test sbom ## All that a release needs: tests, bill of materials, packages, nothing uncommitted
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . ./client
+	@git diff --quiet HEAD || { echo "error: there are uncommitted changes"; exit 1; }
+	@echo "$(VERSION) at $(REVISION) is ready"; ls -l dist
 
 clean: ## Remove the environment
 	rm -rf $(VENV)

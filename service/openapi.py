@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from service.formats import FORMATS
 from service.labels import LABELS
 from service.schemas import BatchAnswer, Explanation, Failure, Info, Photo, Prediction
+from service.version import VERSION
 
 _IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -48,7 +49,7 @@ def describe_api() -> bytes:
         "openapi": "3.1.0",
         "info": {
             "title": "Facial emotion service",
-            "version": "1",
+            "version": VERSION,
             "description": "Names the expression in a face image. "
             "It sees an expression, not what someone feels.",
         },

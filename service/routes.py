@@ -38,6 +38,7 @@ from service.load import Load
 from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.settings import Settings
 from service.uploads import read_files, read_image
+from service.version import VERSION
 
 T = TypeVar("T")
 
@@ -236,10 +237,11 @@ def to_answer(seen: Seen, rows: Iterator[NDArray[np.float32]], backend: Backend)
 
 
 async def info(request: Request) -> Response:
-    """The model's name and card."""
+    """The versions of service and model, and the model's card."""
     backend: Backend = request.app.state.backend
     choices = [name for name in SEE if name == "crop" or faces.AVAILABLE]
-    return JSONResponse({"model": backend.model, "faces": choices, "card": backend.card})
+    facts = {"version": VERSION, "model": backend.model, "faces": choices, "card": backend.card}
+    return JSONResponse(facts)
 
 
 async def livez(request: Request) -> Response:

@@ -80,10 +80,11 @@ class BatchAnswer(BaseModel):
 
 
 class Info(BaseModel):
-    """The model that answers."""
+    """The service and the model that answer."""
 
     model_config = ConfigDict(extra="allow")
 
+    version: str = Field(description="of the service")
     model: str
     faces: list[str] = Field(description="values that the option `faces` may have here")
     card: dict[str, Any] = Field(description="the model card")

@@ -32,8 +32,8 @@ def run_tool(arguments: list[str], variables: dict[str, str]) -> subprocess.Comp
     )
 
 
-def serve_command(port: int) -> list[str]:
-    return ["-m", "bentoml", "serve", "service.app:FacialEmotion", "--port", str(port)]
+def serve_command(port: int, served: str = "service.app:FacialEmotion") -> list[str]:
+    return ["-m", "bentoml", "serve", served, "--port", str(port)]
 
 
 def free_port() -> int:
@@ -44,11 +44,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(variables: dict[str, str]) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def running(
+    variables: dict[str, str], served: str = "service.app:FacialEmotion", folder: Path = ROOT
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A ready server: its address and its parent process."""
     port = free_port()
-    command = [sys.executable, *serve_command(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=variables) as process:
+    command = [sys.executable, *serve_command(port, served)]
+    with subprocess.Popen(command, cwd=folder, env=variables) as process:
         address = f"http://127.0.0.1:{port}"
         try:
             wait_until(lambda: status(f"{address}/readyz") == 200)

@@ -11,7 +11,7 @@ from service.artifact import load_artifact
 from service.labels import LABELS
 from service.predictor import Predictor
 from tests.conftest import encode, make_faces
-from tests.live import ROOT, free_port, run_tool, running, serve_command
+from tests.live import free_port, run_tool, running, serve_command
 from tests.test_artifact import SHIPPED
 
 pytestmark = pytest.mark.slow
@@ -84,15 +84,3 @@ def test_an_unreadable_model_is_named(environment: dict[str, str], tmp_path: Pat
     assert "Traceback" not in done.stderr
     assert "error: " in done.stderr
     assert str(manifest) in done.stderr
-
-
-def test_the_bento_holds_the_service_and_the_model_alone(environment: dict[str, str]) -> None:
-    done = run_tool(["-m", "bentoml", "build"], environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (source,) = Path(environment["BENTOML_HOME"]).glob("bentos/facial-emotion/*/src")
-    carried = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
-    patterns = ("service/*.py", "service/page/*")
-    service = {str(file.relative_to(ROOT)) for name in patterns for file in ROOT.glob(name)}
-    assert carried == service | {"bentofile.yaml"}
-    manifest = (source.parent / "bento.yaml").read_text()
-    assert run_tool(["-m", "search", "publish"], environment).stdout.strip() in manifest

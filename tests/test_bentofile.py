@@ -1,8 +1,15 @@
+"""What is shipped: the Bento's files and pins, and one version everywhere."""
+
 import re
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
+
+from service.openapi import describe_api
+from service.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 
@@ -11,17 +18,46 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_bento_and_project_need_the_same_packages() -> None:
+def read_pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().split()
+    return {normal(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def find_needed(texts: list[str]) -> set[str]:
+    """The packages named, and all that they need here."""
+    todo, found = [Requirement(text) for text in texts], set()
+    while todo:
+        wanted = todo.pop()
+        extras = ["", *wanted.extras]
+        for text in requires(wanted.name) or []:
+            need = Requirement(text)
+            fits = need.marker is None or any(need.marker.evaluate({"extra": x}) for x in extras)
+            if fits and (key := (normal(need.name), frozenset(need.extras))) not in found:
+                found.add(key)
+                todo.append(need)
+    return {name for name, _ in found} | {normal(Requirement(text).name) for text in texts}
+
+
+def test_the_lock_holds_all_that_the_service_needs_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     packages = project["dependencies"] + project["optional-dependencies"]["faces"]
-    needed = {normal(re.split("[=<>]", text)[0]) for text in packages}
-    listed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
-    assert {normal(text.split("==")[0]) for text in listed} == needed
+    assert read_pins("requirements.txt").keys() == find_needed(packages)
 
 
-def test_the_bento_pins_what_is_tested() -> None:
-    lines = (ROOT / "constraints.txt").read_text().split()
-    pins = {normal(name): version for name, version in (line.split("==") for line in lines)}
-    for text in yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]:
-        name, version = text.split("==")
-        assert pins[normal(name)] == version
+def test_what_is_shipped_is_what_is_tested() -> None:
+    assert read_pins("requirements.txt").items() <= read_pins("constraints.txt").items()
+
+
+def test_the_bento_takes_the_lock_and_the_service_alone() -> None:
+    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
+    assert bento["python"]["requirements_txt"] == "./requirements.txt"
+    assert all(pattern.startswith("service/") for pattern in bento["include"])
+
+
+def test_there_is_one_version() -> None:
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    assert client["version"] == VERSION
+    assert f'"version": "{VERSION}"' in describe_api().decode()
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == VERSION

@@ -1,0 +1,109 @@
+"""The Bento: built, built again, carried to a machine with an empty store, and served there."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from service.labels import LABELS
+from service.version import VERSION
+from tests.live import ROOT, run_tool, running
+
+pytestmark = pytest.mark.slow
+
+
+def build(variables: dict[str, str], *prefix: str) -> Path:
+    """The folder of a new Bento."""
+    bentos = Path(variables["BENTOML_HOME"]) / "bentos" / "facial-emotion"
+    before = set(bentos.glob("*/"))
+    command = [*prefix, sys.executable, "-m", "bentoml", "build"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = set(bentos.glob("*/")) - before
+    return made
+
+
+def read_files(folder: Path) -> dict[str, str]:
+    """Digest of each file; without what names the build itself."""
+    manifest = yaml.safe_load((folder / "bento.yaml").read_text())
+    del manifest["version"], manifest["creation_time"]
+    for service in manifest["services"]:
+        for model in service["models"]:
+            del model["creation_time"]
+    files = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "bento.yaml"
+    }
+    return files | {"bento.yaml": yaml.safe_dump(manifest)}
+
+
+@pytest.fixture(scope="module")
+def bento(environment: dict[str, str]) -> Path:
+    return build(environment)
+
+
+def test_it_holds_the_service_the_lock_and_the_model_alone(
+    bento: Path, environment: dict[str, str]
+) -> None:
+    source = bento / "src"
+    carried = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
+    patterns = ("service/*.py", "service/page/*")
+    service = {str(file.relative_to(ROOT)) for name in patterns for file in ROOT.glob(name)}
+    assert carried == service | {"bentofile.yaml"}
+    lock = (bento / "env" / "python" / "requirements.txt").read_text().split()
+    assert set(lock) == set((ROOT / "requirements.txt").read_text().split())
+    model = run_tool(["-m", "search", "publish"], environment).stdout.strip()
+    assert model in (bento / "bento.yaml").read_text()
+
+
+def test_a_second_build_has_the_same_contents(bento: Path, environment: dict[str, str]) -> None:
+    assert read_files(build(environment)) == read_files(bento)
+
+
+def test_it_is_built_without_a_network(bento: Path, environment: dict[str, str]) -> None:
+    alone = ("unshare", "--net", "--map-root-user")
+    if not shutil.which(alone[0]) or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("this machine does not let a process leave the network")
+    assert read_files(build(environment, *alone)) == read_files(bento)
+
+
+def test_elsewhere_it_serves_from_an_empty_store(
+    bento: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    tag, archive = f"facial-emotion:{bento.name}", tmp_path / "carried.bento"
+    done = run_tool(["-m", "bentoml", "export", tag, str(archive)], environment)
+    assert done.returncode == 0, done.stderr
+    elsewhere = {**environment, "BENTOML_HOME": str(tmp_path / "store"), "EMOTION_WORKERS": "1"}
+    done = run_tool(["-m", "bentoml", "import", str(archive)], elsewhere)
+    assert done.returncode == 0, done.stderr
+    with running(elsewhere, served=tag, folder=tmp_path) as (address, _):
+        face = (ROOT / "examples" / "face.png").read_bytes()
+        answer = httpx.post(f"{address}/predict", files={"image": face}, timeout=30)
+        assert answer.json()["label"] in LABELS
+        assert httpx.get(f"{address}/info").json()["version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("facial-emotion:latest", "no model facial-emotion:latest in the BentoML store"),
+        ("bad tag!", "EMOTION_MODEL='bad tag!'"),
+    ],
+)
+def test_without_its_model_the_build_says_what_to_run(
+    environment: dict[str, str], tmp_path: Path, model: str, words: str
+) -> None:
+    variables = {**environment, "BENTOML_HOME": str(tmp_path), "EMOTION_MODEL": model}
+    done = run_tool(["-m", "bentoml", "build"], variables)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("bentos/*/*"))
