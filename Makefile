@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 VERSION := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' service/version.py)
 REVISION := $(shell git describe --always --dirty)
 
-.PHONY: help serve model bento image test lint format lock sbom release-check clean
+.PHONY: help serve model bento image test fuzz lint format lock sbom release-check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ image: ## Build the container with buildah (BASE_IMAGE=..., TORCH_INDEX=..., BUI
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/develop.stamp ## Send 20,000 mutated images and requests to a server
+	$(BIN)/python -m pytest -s --hypothesis-profile long tests/test_fuzz.py -k mutated
 
 lint: $(VENV)/develop.stamp ## Check style and types
 	$(BIN)/ruff check .

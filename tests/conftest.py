@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +18,20 @@ from service.network import ResidualConfig, build_network
 from tests.live import make_store
 
 TINY = ResidualConfig(stem_channels=8, channels=(8, 16), depths=(1, 1))
+
+
+# `pytest --hypothesis-profile long` takes the second.
+for name, count in (("quick", 250), ("long", 10_000)):
+    settings.register_profile(
+        name,
+        max_examples=count,
+        deadline=None,
+        database=None,
+        # Shrinking would send thousands more; the input that failed is in the report.
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+settings.load_profile("quick")
 
 
 def make_faces(count: int, seed: int = 0) -> Faces:
