@@ -17,7 +17,7 @@ help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
 serve: model ## Serve on port 3000 (PORT=...), from nothing
-	$(BIN)/bentoml serve service.app:FacialEmotion --port $(PORT)
+	$(BIN)/bentoml serve service.app:FacialEmotion --port $(PORT) --timeout-keep-alive 75
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there
 	@$(BIN)/python -m search publish

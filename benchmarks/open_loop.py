@@ -1,0 +1,125 @@
+"""Requests at a given rate, whether or not the server keeps up.
+
+A closed loop waits for the answer before it asks again, and so hides the queue that users
+meet; here the arrivals are a Poisson process, and latency counts from when a request was due.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+_TIMEOUT: Final = 30.0
+
+
+@dataclass
+class Answers:
+    """What came back.
+
+    Attributes:
+        statuses: how often each status came; 0 for none at all.
+        milliseconds: latency of each answer of 200.
+    """
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    milliseconds: list[float] = field(default_factory=list)
+
+    def fields(self) -> dict[str, float]:
+        """Answers of 200, others, and percentiles of latency in ms; JSON-ready."""
+        good = self.statuses[200]
+        found = {"good": float(good), "other": float(sum(self.statuses.values()) - good)}
+        marks = np.percentile(self.milliseconds or [0.0], [50, 95, 99])
+        return found | {f"p{p}": float(v) for p, v in zip((50, 95, 99), marks, strict=True)}
+
+
+class Asker:
+    """Keeps connections to a server and sends whole requests over them."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self, request: bytes) -> int:
+        """Send a request; its status, 0 for no answer."""
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                while self.idle:
+                    reader, writer = self.idle.pop()
+                    # The server closes what was idle for too long.
+                    if not reader.at_eof():
+                        return await self._exchange((reader, writer), request)
+                    writer.close()
+                fresh = await asyncio.open_connection("127.0.0.1", self.port)
+                return await self._exchange(fresh, request)
+        except (OSError, EOFError, TimeoutError):
+            return 0
+
+    async def _exchange(
+        self, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes
+    ) -> int:
+        reader, writer = connection
+        try:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.lower().split(b"\r\n")
+            lengths = [line[15:] for line in lines if line.startswith(b"content-length:")]
+            await reader.readexactly(int(lengths[0]))
+        except BaseException:
+            writer.close()
+            raise
+        if b"connection: close" in lines:
+            writer.close()
+        else:
+            self.idle.append(connection)
+        return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        """Close the connections."""
+        for _, writer in self.idle:
+            writer.close()
+
+
+async def ask_at(port: int, requests: list[bytes], rate: float, seconds: float) -> Answers:
+    """Send requests, drawn at random, at a rate.
+
+    Args:
+        port: of the server on this machine.
+        requests: whole HTTP requests.
+        rate: mean requests a second.
+        seconds: time until the last is sent.
+    """
+    asker, answers, chance = Asker(port), Answers(), random.Random(0)
+    begun = due = time.perf_counter()
+    running = set()
+
+    async def ask(request: bytes, due: float) -> None:
+        status = await asker.ask(request)
+        answers.statuses[status] += 1
+        if status == 200:
+            answers.milliseconds.append(1000 * (time.perf_counter() - due))
+
+    while (due := due + chance.expovariate(rate)) < begun + seconds:
+        if (ahead := due - time.perf_counter()) > 0:
+            await asyncio.sleep(ahead)
+        task = asyncio.create_task(ask(chance.choice(requests), due))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+    asker.close()
+    return answers
+
+
+def make_request(path: str, field_name: str, images: list[bytes]) -> bytes:
+    """A whole multipart POST."""
+    head = f'Content-Disposition: form-data; name="{field_name}"; filename="face"\r\n'
+    parts = [b"--open\r\n" + head.encode() + b"\r\n" + image + b"\r\n" for image in images]
+    body = b"".join(parts) + b"--open--\r\n"
+    lines = (
+        f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n"
+        "Content-Type: multipart/form-data; boundary=open\r\n\r\n"
+    )
+    return lines.encode() + body

@@ -1,0 +1,115 @@
+"""Trials an hour of the search beside the same trials in a plain PyTorch loop, in one run.
+
+The plain loop is that of `benchmarks/train.py`: a DataLoader, torchvision transforms on each
+image, float32, an optimiser and no more. Both train the networks of the same trials, in turns,
+on the same share of the faces; hours are for whole trials.
+
+    python -m benchmarks.search --data fer2013 --trials 4
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna import Trial
+
+from benchmarks.train import measure_peak, prepare_plain
+from search.config import PRESETS
+from search.data import load_split
+from search.sampler import SlotSampler
+from search.space import SPACES
+from search.study import Protocol
+from search.trial import train_trial
+from service.device import pick_device
+from service.network import NetworkConfig, count_flops
+
+
+def draw_trials(space: str, count: int, most_flops: int) -> Iterator[tuple[Trial, NetworkConfig]]:
+    """Trials of a random study whose networks stay below a cost (0: any), and the networks."""
+    study = optuna.create_study(direction="maximize", sampler=SlotSampler(0))
+    while count:
+        trial = study.ask()
+        trial.set_user_attr("slot", trial.number)
+        network = SPACES[space](trial, 1).network
+        if not most_flops or count_flops(network) <= most_flops:
+            count -= 1
+            yield trial, network
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of each trial, both ways."""
+    device = pick_device(options.device)
+    faces = load_split(options.data, "train")
+    rows = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))
+    share = faces.select(rows[: options.images].numpy())
+    whole = PRESETS[options.preset].epochs * len(faces) / options.images
+    protocol = Protocol(space=PRESETS[options.preset].space, epochs=1, data_digest="")
+    held = share.select(np.arange(256))
+    seconds: dict[str, list[float]] = {"plain": [], "search": []}
+    flops = 0
+    trials = draw_trials(protocol.space, options.trials + 1, options.max_flops)
+    # The first trial warms up and does not count.
+    for number, (trial, network) in enumerate(trials):
+        plain = prepare_plain(share, network, device, options.workers)
+        found = {
+            "plain": time_once(plain),
+            "search": time_once(partial(train_trial, trial, protocol, share, held, device)),
+        }
+        print(f"trial {number}: {describe(found)}, {count_flops(network):,} FLOP", flush=True)
+        if number:
+            flops += 3 * count_flops(network) * len(share)
+            for name, value in found.items():
+                seconds[name].append(value)
+    hours = {name: 3600 * options.trials / (whole * sum(seconds[name])) for name in seconds}
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "preset": options.preset,
+        "machine": gpu or f"{os.cpu_count()} cores, {platform.machine()}",
+        "torch": torch.__version__,
+        "trials_an_hour": hours,
+        "ratio": hours["search"] / hours["plain"],
+        "share_of_matmul_peak": flops / sum(seconds["search"]) / measure_peak(device),
+    }
+
+
+def time_once(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def describe(seconds: dict[str, float]) -> str:
+    """One line."""
+    return ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+
+
+def main() -> None:
+    """Print the comparison as JSON, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--preset", choices=PRESETS, default="residual")
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--max-flops", type=int, default=60_000_000, help="0: any")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=int, default=2560, help="faces an epoch")
+    parser.add_argument("--workers", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    text = json.dumps(compare(options), indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
