@@ -92,3 +92,13 @@ def test_prometheus_takes_its_files() -> None:
     command = ["promtool", "check", "config", str(DEPLOY / "prometheus.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_all_that_the_container_copies_passes_the_ignore_file() -> None:
+    kept = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    copies = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    copied = {name for line in copies for name in line.split()}
+    assert copied == {name.rstrip("/") for name in kept}
+    assert all((ROOT / name).exists() for name in copied)
