@@ -116,7 +116,7 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--seed", type=int, default=0)
     text = "artifact of the same network to go on from"
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
-    text = "artifact to distil from (--recipe refine); may be given several times"
+    text = "artifact to distil from (--recipe distill); may be given several times"
     parser.add_argument(
         "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
     )

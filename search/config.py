@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
@@ -18,8 +18,8 @@ NETWORKS: Final[dict[str, NetworkConfig]] = {
         stem_channels=32,
         channels=(40, 80, 144),
         depths=(1, 2, 2),
-        drop_path=0.05,
-        head_dropout=0.2,
+        drop_path=0.1,
+        head_dropout=0.3,
     ),
     # A teacher for `compact`: twice its work, more than twice its weights.
     "wide": ResidualConfig(
@@ -99,6 +99,24 @@ class Recipe:
         return next(size for until, size in self.sizes if share < until)
 
 
+MODERN: Final = Recipe(
+    epochs=120,
+    optimizer="muon",
+    learning_rate=0.03,
+    weight_decay=0.05,
+    schedule="cosine",
+    warmup_epochs=2,
+    label_smoothing=0.1,
+    ema_decay=0.998,
+    mirror=True,
+    rotation=15,
+    zoom=0.2,
+    shift=0.12,
+    erase=0.4,
+    sizes=((0.25, 32), (0.55, 40), (1.0, 48)),
+    drop_duplicates=True,
+)
+
 RECIPES: Final[dict[str, Recipe]] = {
     "paper": Recipe(
         epochs=750,
@@ -108,60 +126,9 @@ RECIPES: Final[dict[str, Recipe]] = {
         zoom=0.1,
         shift=0.1,
     ),
-    "modern": Recipe(
-        epochs=44,
-        optimizer="muon",
-        learning_rate=0.03,
-        weight_decay=0.05,
-        schedule="cosine",
-        warmup_epochs=2,
-        label_smoothing=0.1,
-        ema_decay=0.998,
-        mirror=True,
-        rotation=15,
-        zoom=0.15,
-        shift=0.1,
-        erase=0.25,
-        sizes=((0.45, 32), (0.75, 40), (1.0, 48)),
-        drop_duplicates=True,
-    ),
-    # For a new network beside one that is trained already: `retrain --teacher A`.
-    "distill": Recipe(
-        epochs=30,
-        optimizer="muon",
-        learning_rate=0.03,
-        weight_decay=0.05,
-        schedule="cosine",
-        warmup_epochs=1,
-        label_smoothing=0.05,
-        ema_decay=0.998,
-        mirror=True,
-        rotation=15,
-        zoom=0.15,
-        shift=0.1,
-        erase=0.25,
-        sizes=((0.45, 32), (0.75, 40), (1.0, 48)),
-        drop_duplicates=True,
-        distill=0.5,
-    ),
-    # For a network that is trained already: `retrain --start-from A --teacher A`.
-    "refine": Recipe(
-        epochs=40,
-        optimizer="muon",
-        learning_rate=0.02,
-        weight_decay=0.05,
-        schedule="cosine",
-        warmup_epochs=1,
-        ema_decay=0.998,
-        mirror=True,
-        rotation=15,
-        zoom=0.15,
-        shift=0.1,
-        erase=0.25,
-        sizes=((0.35, 40), (1.0, 48)),
-        drop_duplicates=True,
-        distill=0.5,
-    ),
+    "modern": MODERN,
+    # `retrain --teacher A` (several times for the mean of several).
+    "distill": replace(MODERN, distill=0.3),
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from search.config import Recipe
+from service.device import pick_precision
 
 VECTOR_SHARE = 0.1
 """With Muon: AdamW's rate for vectors, as a share of the matrices' rate."""
@@ -46,15 +47,19 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Nearly the closest semi-orthogonal matrix to one of shape (rows, columns)."""
+    """Nearly the closest semi-orthogonal matrix to one of shape (rows, columns).
+
+    In bf16 where that is faster: singular values come out between 0.7 and 1.2 either way.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.mT if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(pick_precision(matrix.device))
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        mixed = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.addmm(x, mixed, x, beta=a)
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 def make_optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:

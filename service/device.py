@@ -31,7 +31,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it faster (CUDA, CPUs with AMX), else float32."""
-    if device.type == "cuda" or torch.cpu.get_capabilities().get("amx_tile", False):
+    """bfloat16 where the hardware has it (CUDA, AMX, AVX512-BF16), else float32."""
+    able = torch.cpu.get_capabilities()
+    if device.type == "cuda" or able.get("amx_tile") or able.get("avx512_bf16"):
         return torch.bfloat16
     return torch.float32
