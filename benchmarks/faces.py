@@ -4,7 +4,7 @@ Every face of FER2013's validation split is enlarged and pasted into a larger pi
 random place; `faces=auto` must find it, cut it out again and give the label that the face
 alone gets. The background is smooth noise, so this says nothing about false finds in photos.
 
-    python benchmarks/faces.py --data fer2013
+    python -m benchmarks.faces --data fer2013
 """
 
 import argparse

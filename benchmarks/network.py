@@ -1,6 +1,6 @@
 """Milliseconds a face of the network alone on one core: PyTorch beside the compiled graph.
 
-python benchmarks/network.py
+python -m benchmarks.network
 """
 
 import argparse

@@ -5,7 +5,7 @@ float32, the loss read at every step. Both train the same network on the same fa
 same augmentation, batch size and optimiser. Rounds alternate, so that a machine that slows
 down slows both; the ratio of the medians is what to quote.
 
-    python benchmarks/train.py --data fer2013 --network compact
+    python -m benchmarks.train --data fer2013 --network compact
 """
 
 import argparse

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,11 @@ from tests.live import ROOT
 @pytest.mark.slow
 def test_the_training_benchmark_compares_both_loops(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", "train", make_faces(140))
-    command = [sys.executable, "benchmarks/train.py", "--data", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "benchmarks.train", "--data", str(tmp_path / "data")]
     options = ["--device", "cpu", "--rounds", "1", "--workers", "0", "--images", "130"]
     done = subprocess.run(
         [*command, *options],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": "."},
         capture_output=True,
         text=True,
         check=False,
