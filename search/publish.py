@@ -9,12 +9,15 @@ import bentoml
 
 from service.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, load_artifact
 from service.compiled import compile_network, compiled_path
+from service.golden import write_golden
+from service.predictor import Predictor
 
 
 def publish(artifact: Path, name: str) -> str:
     """Put an artifact into the store unless the same one is there already.
 
-    Beside it goes its network as an ONNX graph, where the package onnx is installed.
+    Beside it go its answers to drawn faces, to be checked whenever it is loaded, and its network
+    as an ONNX graph, where the package onnx is installed.
 
     Args:
         artifact: folder with weights and card.
@@ -31,14 +34,21 @@ def publish(artifact: Path, name: str) -> str:
     version = hashlib.sha256((artifact / CARD_FILE).read_bytes()).hexdigest()[:12]
     tag = f"{name}:{version}"
     try:
-        add_compiled(Path(bentoml.models.get(tag).path), loaded)
+        add_derived(Path(bentoml.models.get(tag).path), loaded)
     except bentoml.exceptions.NotFound:
         labels = {"network": str(loaded.card.get("name", "unnamed"))}
         with bentoml.models.create(tag, labels=labels) as model:
             for file in (WEIGHTS_FILE, CARD_FILE):
                 Path(model.path_of(file)).write_bytes((artifact / file).read_bytes())
-            add_compiled(Path(model.path), loaded)
+            add_derived(Path(model.path), loaded)
     return tag
+
+
+def add_derived(folder: Path, artifact: Artifact) -> None:
+    """Write the graph and the golden faces where they are missing."""
+    add_compiled(folder, artifact)
+    # Last, because the predictor changes the network.
+    write_golden(folder, Predictor(artifact, "cpu", 64).predict)
 
 
 def add_compiled(folder: Path, artifact: Artifact) -> None:

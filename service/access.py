@@ -28,8 +28,8 @@ class Access:
     """ASGI middleware: checks keys and rates before a body is read.
 
     With `EMOTION_API_KEYS` every path but the open ones needs one of them, as
-    `Authorization: Bearer KEY` or `X-API-Key: KEY`. `/metrics` and `/admin/` need
-    `EMOTION_ADMIN_KEY` instead, where it is set.
+    `Authorization: Bearer KEY` or `X-API-Key: KEY`. `/metrics` needs `EMOTION_ADMIN_KEY`
+    instead where it is set, `/admin/` always.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -49,6 +49,8 @@ class Access:
         await self.app(scope, receive, send)
 
     def _check(self, path: str, headers: Headers) -> None:
+        if path.startswith("/admin/") and not self.admin:
+            raise RequestError(403, "no_admin_key", "This needs EMOTION_ADMIN_KEY to be set.")
         if self.admin and (path == "/metrics" or path.startswith("/admin/")):
             _find_key(headers, self.admin)
         elif self.keys and path not in OPEN and not path.startswith(OPEN_FOLDERS):

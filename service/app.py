@@ -19,13 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
-from service.batching import Batcher
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
-from service.explain import Explainer
+from service.golden import GoldenError
 from service.journal import configure_log
-from service.predictor import Predictor
-from service.routes import Backend, make_app
+from service.models import Swapper, make_backend
+from service.routes import make_app
 from service.settings import Settings, SettingsError
 
 # Generated images set this, and BentoML then leaves killed workers dead.
@@ -102,20 +101,12 @@ class FacialEmotion:
     def __init__(self) -> None:
         configure_log(SETTINGS.log_level)
         torch.set_num_threads(SETTINGS.threads)
-        stored = self.model
-        artifact = load_artifact(Path(stored.path))
-        explainer = Explainer(artifact.network)
-        predictor = Predictor(artifact, SETTINGS.device, SETTINGS.max_batch_size, Path(stored.path))
-        predictor.warm_up()
+        try:
+            backend = make_backend(str(self.model.tag), Path(self.model.path), SETTINGS)
+        except (ArtifactError, GoldenError) as error:
+            raise SystemExit(f"error: {error}") from None
         images.warm_up()
-        batcher = Batcher(
-            predictor.predict,
-            max_batch_size=SETTINGS.max_batch_size,
-            max_wait_ms=SETTINGS.max_wait_ms,
-            max_queue=SETTINGS.max_queue,
-            stall_seconds=SETTINGS.stall_seconds,
-        )
-        APP.state.backend = Backend(batcher, str(stored.tag), artifact.card, SETTINGS, explainer)
+        APP.state.backend = backend
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
@@ -125,6 +116,8 @@ class FacialEmotion:
         metrics.MODEL.labels(APP.state.backend.model).set(1)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
+        APP.state.swapper = Swapper(APP, SETTINGS)
+        APP.state.swapper.listen()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:

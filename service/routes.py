@@ -107,6 +107,7 @@ def make_routes() -> list[Route | Mount]:
         Route("/healthz", livez),
         Route("/readyz", readyz),
         Route("/metrics", show_metrics),
+        Route("/admin/reload", reload, methods=["POST"]),
         Route("/openapi.json", openapi),
         Route("/docs", docs),
         *HOME_ROUTES,
@@ -260,6 +261,11 @@ async def show_metrics(_: Request) -> Response:
     """The metrics of all workers."""
     text = await anyio.to_thread.run_sync(expose)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def reload(request: Request) -> Response:
+    """Take up the newest version of the model, here and in the other workers."""
+    return JSONResponse(await request.app.state.swapper.reload())
 
 
 async def openapi(_: Request) -> Response:
