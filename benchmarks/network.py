@@ -1,6 +1,8 @@
-"""Milliseconds a face of the network alone on one core: PyTorch beside the compiled graph.
+"""Milliseconds a face of the network alone on one core: PyTorch beside what the service uses.
 
-python -m benchmarks.network
+With `--data` also whether both say the same of all validation faces.
+
+    python -m benchmarks.network --data fer2013
 """
 
 import argparse
@@ -10,15 +12,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from search.data import load_split
 from service.artifact import load_artifact
-from service.compiled import compile_network, load_compiled
-from service.predictor import fold_norms
+from service.compiled import compile_network, compiled_path
+from service.predictor import Predictor, fold_norms
+
+Forward = Callable[[Tensor], Tensor]
 
 
-def measure(forward: Callable[[Tensor], Tensor], images: Tensor, seconds: float) -> float:
+def measure(forward: Forward, images: Tensor, seconds: float) -> float:
     """Median milliseconds an image."""
     spent, over = [], time.perf_counter() + seconds
     while time.perf_counter() < over:
@@ -28,35 +34,43 @@ def measure(forward: Callable[[Tensor], Tensor], images: Tensor, seconds: float)
     return 1000 * statistics.median(spent) / len(images)
 
 
-def measure_peak(seconds: float) -> float:
-    """FLOPs a second of a large float32 matrix product."""
-    left, right = torch.rand(2, 1024, 1024)
-    return 2 * 1024**3 / (measure(lambda _: left @ right, torch.zeros(1), seconds) / 1000)
+def compare(fast: Predictor, artifact: Path, data: Path) -> str:
+    """Other labels and the largest difference of a probability on validation."""
+    faces = load_split(data, "validation").images
+    found = fast.predict(faces)
+    expected = Predictor(load_artifact(artifact), "cpu", 64).predict(faces)
+    flips = int((found.argmax(1) != expected.argmax(1)).sum())
+    most = np.abs(found - expected).max()
+    return f"{flips} of {len(faces)} labels differ, probabilities by {most:.4f} at most"
 
 
 def main() -> None:
-    """Print one line a batch size, and the graph's share of the core's peak."""
+    """Print one line a batch size."""
     parser = argparse.ArgumentParser(description="the network alone, on one core")
     parser.add_argument("--artifact", type=Path, default=Path("models/compact"))
+    parser.add_argument("--data", type=Path, help="FER2013, to compare the answers on")
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    artifact = load_artifact(options.artifact)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        path = Path(folder) / "network.onnx"
-        path.write_bytes(compile_network(artifact.network))
-        network = fold_norms(artifact.network).to(memory_format=torch.channels_last)
-        graph = load_compiled(path, network, 1)
-        assert graph is not None
-        peak = measure_peak(options.seconds)
+        artifact = load_artifact(options.artifact)
+        compiled_path(Path(folder), artifact).write_bytes(compile_network(artifact.network))
+        fast = Predictor(artifact, "cpu", 64, Path(folder))
+        network = fold_norms(load_artifact(options.artifact).network)
+        network = network.to(memory_format=torch.channels_last)
+        ways: dict[str, Forward] = {"PyTorch": network, "graph": fast.network}
+        if fast.rounded:
+            ways["bfloat16"] = fast.rounded
+            fast.warm_up()
         for count in (1, 4, 16, 64):
             images = torch.randn(count, 1, 48, 48)
-            eager, compiled = (measure(f, images, options.seconds) for f in (network, graph))
-            share = artifact.card["flops_per_image"] / (compiled / 1000) / peak
-            print(
-                f"batch {count}: PyTorch {eager:.2f} ms, graph {compiled:.2f} ms "
-                f"({eager / compiled:.2f} times as fast, {share:.0%} of the matrix peak)"
-            )
+            parts = [
+                f"{name} {measure(way, images, options.seconds):.2f} ms"
+                for name, way in ways.items()
+            ]
+            print(f"batch {count}: {', '.join(parts)}", flush=True)
+        if options.data:
+            print(compare(fast, options.artifact, options.data))
 
 
 if __name__ == "__main__":

@@ -95,6 +95,19 @@ def build_network(config: NetworkConfig) -> nn.Module:
     return _ResidualNetwork(config)
 
 
+def split_network(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The layers that see the pixels, those that do the work, and those that give the logits.
+
+    Args:
+        network: one of `build_network`.
+    """
+    if isinstance(network, nn.Sequential):
+        # A slice is a new module, which would be in training mode.
+        first, rest, last = network[:2], network[2:-1], network[-1:]
+        return tuple(part.train(network.training) for part in (first, rest, last))  # type: ignore[return-value]
+    return tuple(network.get_submodule(name) for name in ("stem", "blocks", "head"))  # type: ignore[return-value]
+
+
 def count_parameters(network: nn.Module) -> int:
     """Weights and running statistics, as Keras counts them (step counters left out)."""
     return sum(t.numel() for t in network.state_dict().values() if t.is_floating_point())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from service import compiled
+from service import compiled, predictor
 from service.artifact import load_artifact
 from service.compiled import compile_network, compiled_path, load_compiled
 from service.network import NetworkConfig, PlainConfig, build_network
@@ -22,13 +22,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_graph_answers_like_pytorch(folder: Path) -> None:
+def test_the_graph_answers_like_pytorch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "pick_precision", lambda _: torch.float32)
     faces = make_faces(140).images
     expected = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
-    predictor = Predictor(load_artifact(SHIPPED), "cpu", 64, folder)
-    assert not isinstance(predictor.network, torch.nn.Module)
-    np.testing.assert_allclose(predictor.predict(faces), expected, atol=1e-5)
-    np.testing.assert_allclose(predictor.predict(faces[:1]), expected[:1], atol=1e-5)
+    found = Predictor(load_artifact(SHIPPED), "cpu", 64, folder)
+    assert not isinstance(found.network, torch.nn.Module)
+    np.testing.assert_allclose(found.predict(faces), expected, atol=1e-5)
+    np.testing.assert_allclose(found.predict(faces[:1]), expected[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [TINY, PlainConfig(channels=(8, 8, 8, 8, 8))])
@@ -48,9 +49,9 @@ def test_without_a_sound_graph_pytorch_answers(content: bytes | None, tmp_path: 
     artifact = load_artifact(SHIPPED)
     if content is not None:
         compiled_path(tmp_path, artifact).write_bytes(content)
-    predictor = Predictor(artifact, "cpu", 64, tmp_path)
-    assert isinstance(predictor.network, torch.nn.Module)
-    assert np.isfinite(predictor.predict(make_faces(1).images)).all()
+    found = Predictor(artifact, "cpu", 64, tmp_path)
+    assert isinstance(found.network, torch.nn.Module)
+    assert np.isfinite(found.predict(make_faces(1).images)).all()
 
 
 def test_a_graph_of_other_weights_is_not_trusted(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""The network's blocks in bfloat16, for CPUs that multiply it (AMX, AVX512-BF16).
+
+First and last layers stay float32: with rounded pixels 20 of FER2013's 3,589 validation faces
+would get another label, with the blocks alone rounded 6, all of them near ties that the
+predictor asks again in float32 (`python -m benchmarks.network --data fer2013`).
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from service.network import split_network
+from service.preprocess import IMAGE_SIZE
+
+LOG: Final = logging.getLogger("bentoml.facial_emotion")
+
+TOLERANCE: Final = 0.02
+"""Largest difference of a probability to float32's; another network is not trusted."""
+
+SIZES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+"""Batch sizes that code is made for: a new size costs its first callers a tenth of a second."""
+
+
+def compile_bfloat16(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """The network with its blocks fused in bfloat16; None where that cannot be trusted.
+
+    Args:
+        network: in evaluation mode, batch norms folded, channels last; left as it is.
+
+    Returns:
+        Maps float32 (N, 1, 48, 48) to logits, float32 (N, 7).
+    """
+    try:
+        forward = _compile(network)
+        faces = torch.randn(4, 1, IMAGE_SIZE, IMAGE_SIZE)
+        with torch.inference_mode():
+            answers, wanted = (torch.softmax(f(faces), 1) for f in (forward, network))
+    # TorchScript is on its way out of PyTorch; float32 can answer.
+    except Exception as error:
+        LOG.warning("no network in bfloat16 (%s); float32 answers, more slowly", error)
+        return None
+    difference = float((answers - wanted).abs().max())
+    if not difference < TOLERANCE:
+        LOG.warning("bfloat16 differs by %g; float32 answers, more slowly", difference)
+        return None
+    return forward
+
+
+def _compile(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    stem, blocks, head = split_network(network)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.enable_onednn_fusion(True)
+        example = stem(torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)).bfloat16()
+        traced = torch.jit.trace(copy.deepcopy(blocks).bfloat16(), example)  # type: ignore[no-untyped-call]
+        fused = torch.jit.freeze(traced)
+
+    def forward(faces: Tensor) -> Tensor:
+        count = len(faces)
+        padded = nn.functional.pad(faces, (0,) * 7 + (fill_up(count, SIZES),))
+        logits: Tensor = head(fused(stem(padded).bfloat16()).float())
+        return logits[:count]
+
+    return forward
+
+
+def fill_up(count: int, sizes: Sequence[int]) -> int:
+    """How many faces to add for the next size; none above the last size."""
+    return next((size - count for size in sizes if size >= count), 0)

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from service import bfloat16, predictor
+from service.artifact import load_artifact
+from service.bfloat16 import SIZES, compile_bfloat16, fill_up
+from service.network import NetworkConfig, PlainConfig, build_network
+from service.predictor import Predictor
+from tests.conftest import TINY, make_faces
+from tests.test_artifact import SHIPPED
+
+
+@pytest.mark.parametrize("config", [TINY, PlainConfig(channels=(8, 8, 8))])
+@pytest.mark.parametrize("count", [1, 9, 70])
+def test_both_families_compile_for_any_batch(config: NetworkConfig, count: int) -> None:
+    torch.manual_seed(0)
+    network = build_network(config).eval()
+    forward = compile_bfloat16(network)
+    assert forward
+    images = torch.randn(count, 1, 48, 48)
+    with torch.inference_mode():
+        torch.testing.assert_close(forward(images), network(images), atol=0.03, rtol=0.03)
+
+
+def test_a_network_that_rounding_spoils_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bfloat16, "TOLERANCE", 0.0)
+    assert compile_bfloat16(build_network(TINY).eval()) is None
+
+
+def test_what_cannot_be_traced_is_left_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> nn.Module:
+        raise RuntimeError("TorchScript is gone")
+
+    monkeypatch.setattr(torch.jit, "trace", fail)
+    assert compile_bfloat16(build_network(TINY).eval()) is None
+
+
+def test_batches_are_filled_up_to_the_next_size() -> None:
+    assert [fill_up(count, SIZES) for count in (1, 9, 33, 64, 65)] == [0, 1, 7, 0, 0]
+
+
+@pytest.fixture
+def rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round on any CPU, also where it is slow."""
+    monkeypatch.setattr(predictor, "pick_precision", lambda _: torch.bfloat16)
+
+
+@pytest.mark.usefixtures("rounding")
+def test_rounded_answers_have_the_labels_of_the_reference(tmp_path: Path) -> None:
+    faces = make_faces(560).images
+    expected = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
+    fast = Predictor(load_artifact(SHIPPED), "cpu", 64, tmp_path)
+    assert fast.rounded
+    found = fast.predict(faces)
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+@pytest.mark.usefixtures("rounding")
+def test_float32_decides_near_ties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = Predictor(load_artifact(SHIPPED), "cpu", 4, tmp_path)
+    asked: list[int] = []
+
+    def rounded(batch: Tensor) -> Tensor:
+        rows = torch.zeros(len(batch), 7)
+        rows[:, 0] = torch.tensor([5.0, 0.001, 5.0])
+        return rows
+
+    def exact(batch: Tensor) -> Tensor:
+        asked.append(len(batch))
+        return torch.eye(7)[[3]].repeat(len(batch), 1) * 9
+
+    fast.rounded, fast.network = rounded, exact
+    assert fast.predict(make_faces(3).images).argmax(1).tolist() == [0, 3, 0]
+    assert asked == [1]
