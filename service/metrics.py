@@ -69,6 +69,9 @@ TRAINING: Final = Gauge(
     multiprocess_mode="livemostrecent",
 )
 RELOADS: Final = Counter("emotion_reloads", "Model swaps by outcome", ["outcome"])
+# A rise from nothing is none to Prometheus: the first refusal would not be seen.
+for _outcome in ("taken", "refused", "unchanged"):
+    RELOADS.labels(_outcome)
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
 
 
