@@ -33,6 +33,9 @@ def share_metrics() -> bool:
         folder = tempfile.mkdtemp(prefix="facial-emotion-", dir=place)
         os.environ[_OURS] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        # BentoML makes a temporary folder whenever a worker starts; on a full disk none came back.
+        tempfile.tempdir = os.environ[_OURS]
     os.environ[_PROMETHEUS] = os.environ[_OURS]
     return parent
 
