@@ -46,7 +46,7 @@ format: $(VENV)/develop.stamp ## Mend style
 	$(BIN)/ruff format .
 
 lock: $(VENV)/develop.stamp ## Write requirements.txt, the service's packages with all that they need
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra faces --constraint constraints.txt \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra faces --extra tracing --constraint constraints.txt \
 		--python-version 3.11 --no-header --no-annotate --output-file requirements.txt
 
 sbom: $(VENV)/develop.stamp ## Write the bill of materials of what is shipped (CycloneDX) to dist/
@@ -65,9 +65,9 @@ clean: ## Remove the environment
 $(VENV)/service.stamp: pyproject.toml constraints.txt
 	@echo "Making the environment (some minutes, about 6 GB)..."
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[compile,faces]'
+	$(INSTALL) --editable '.[compile,faces,tracing]'
 	@touch $@
 
 $(VENV)/develop.stamp: $(VENV)/service.stamp client/pyproject.toml
-	$(INSTALL) --editable '.[compile,faces,search,dev]' --editable ./client
+	$(INSTALL) --editable '.[compile,faces,tracing,search,dev]' --editable ./client
 	@touch $@

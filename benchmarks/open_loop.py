@@ -23,10 +23,16 @@ class Answers:
     Attributes:
         statuses: how often each status came; 0 for none at all.
         milliseconds: latency of each answer of 200.
+        refused_milliseconds: latency of each answer of 429 or 503.
+        without_retry_after: how many of those did not say when to come back.
+        seconds: from the first request to the last answer.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
+    refused_milliseconds: list[float] = field(default_factory=list)
+    without_retry_after: int = 0
+    seconds: float = 0.0
 
     def fields(self) -> dict[str, float]:
         """Answers of 200, others, and percentiles of latency in ms; JSON-ready."""
@@ -43,8 +49,8 @@ class Asker:
         self.port = port
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def ask(self, request: bytes) -> int:
-        """Send a request; its status, 0 for no answer."""
+    async def ask(self, request: bytes) -> tuple[int, bool]:
+        """Send a request; its status, 0 for no answer, and whether it had `Retry-After`."""
         try:
             async with asyncio.timeout(_TIMEOUT):
                 while self.idle:
@@ -56,11 +62,11 @@ class Asker:
                 fresh = await asyncio.open_connection("127.0.0.1", self.port)
                 return await self._exchange(fresh, request)
         except (OSError, EOFError, TimeoutError):
-            return 0
+            return 0, False
 
     async def _exchange(
         self, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes
-    ) -> int:
+    ) -> tuple[int, bool]:
         reader, writer = connection
         try:
             writer.write(request)
@@ -75,7 +81,7 @@ class Asker:
             writer.close()
         else:
             self.idle.append(connection)
-        return int(head.split(b" ", 2)[1])
+        return int(head.split(b" ", 2)[1]), b"\r\nretry-after:" in head.lower()
 
     def close(self) -> None:
         """Close the connections."""
@@ -97,10 +103,14 @@ async def ask_at(port: int, requests: list[bytes], rate: float, seconds: float) 
     running = set()
 
     async def ask(request: bytes, due: float) -> None:
-        status = await asker.ask(request)
+        status, may_come_back = await asker.ask(request)
+        took = 1000 * (time.perf_counter() - due)
         answers.statuses[status] += 1
         if status == 200:
-            answers.milliseconds.append(1000 * (time.perf_counter() - due))
+            answers.milliseconds.append(took)
+        elif status in (429, 503):
+            answers.refused_milliseconds.append(took)
+            answers.without_retry_after += not may_come_back
 
     while (due := due + chance.expovariate(rate)) < begun + seconds:
         if (ahead := due - time.perf_counter()) > 0:
@@ -109,6 +119,7 @@ async def ask_at(port: int, requests: list[bytes], rate: float, seconds: float) 
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
+    answers.seconds = time.perf_counter() - begun
     asker.close()
     return answers
 

@@ -1,5 +1,10 @@
-"""Temperature and the threshold of "uncertain", fitted on validation into the card."""
+"""What the service needs from the data, into the card.
 
+Temperature and the threshold of "uncertain", fitted on validation, and what train's faces look
+like, for the service to tell when its inputs no longer do.
+"""
+
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from search.data import Faces, load_split
+from search.errors import AbsentSplitError
 from search.evaluate import Evaluation, evaluate
 from search.scores import Coverage, cover, reliability
 from search.summary import summarize
@@ -40,6 +47,8 @@ class Calibration:
 def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
     """Fit on validation, then write temperature, threshold and figures into the card.
 
+    Where train is there, what its faces look like is written too.
+
     Fitted on the images that do not also stand in train, where train is there to compare:
     on those it has learnt, the network is surer and more often right than on new ones.
 
@@ -56,8 +65,28 @@ def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
     card["calibration"] = result.facts
     metrics = summarize(plain) | {"mirrored": summarize(mirrored, brief=True)}
     card["metrics"] = card.get("metrics", {}) | {"validation": metrics}
+    with suppress(AbsentSplitError):
+        card["input_statistics"] = measure_inputs(load_split(data, "train"))
     write_card(artifact, card)
     return result
+
+
+def measure_inputs(faces: Faces) -> dict[str, Any]:
+    """What train's faces look like.
+
+    Returns:
+        Mean and standard deviation over the faces of two measures in grey levels, 0 to 255:
+        `brightness`, a face's mean, and `contrast`, the standard deviation within it.
+    """
+    measures = {
+        "brightness": np.array([image.mean() for image in faces.images]),
+        "contrast": np.array([image.std() for image in faces.images]),
+    }
+    facts = {
+        name: {"mean": float(values.mean()), "deviation": float(values.std())}
+        for name, values in measures.items()
+    }
+    return {"split": "train", "images": len(faces), **facts}
 
 
 def fit_calibration(fitted: Evaluation) -> Calibration:

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import RequestError
+from service.exposition import shared_folder
 from service.settings import Settings
 
 OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/healthz"})
@@ -93,8 +94,7 @@ class Meter:
 
     def __init__(self, keys: int, rate: float) -> None:
         self.interval, self.burst = 1 / rate, max(1.0, 2 * rate)
-        # BentoML gives the workers of one server a folder of their own and empties it first.
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp()
+        folder = shared_folder() or tempfile.mkdtemp()
         self._file = os.open(f"{folder}/rates", os.O_RDWR | os.O_CREAT, 0o600)
         os.ftruncate(self._file, 8 * keys)
         self._times = mmap.mmap(self._file, 8 * keys)

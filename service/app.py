@@ -5,12 +5,16 @@ import os
 from pathlib import Path
 
 from service.exposition import share_metrics
+from service.tracing import TRACING, TracingError, prepare_tracing
 
 IS_PARENT = share_metrics()
 
-# BentoML wraps every request in spans, also where nobody collects them.
-os.environ.setdefault("OTEL_SDK_DISABLED", "true")
+try:
+    prepare_tracing()
+except TracingError as error:
+    raise SystemExit(f"error: {error}") from None
 
+import anyio.to_thread
 import bentoml
 import torch
 from bentoml.exceptions import BentoMLException
@@ -21,9 +25,10 @@ from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
-from service.golden import GoldenError
+from service.golden import GoldenError, check_golden
 from service.journal import configure_log
-from service.models import Swapper, make_backend
+from service.models import Swapper, make_backend, read_in_use
+from service.predictor import Predictor
 from service.routes import make_app
 from service.settings import Settings, SettingsError
 
@@ -50,7 +55,8 @@ def find_model(tag: str) -> BentoModel:
     started again and again.
 
     Raises:
-        SystemExit: it is not in the store, or its files are unreadable, torn or altered.
+        SystemExit: it is not in the store, its files are unreadable, torn or altered, or it
+            does not say of the golden faces what it should.
     """
     try:
         reference = BentoModel(tag)
@@ -58,12 +64,23 @@ def find_model(tag: str) -> BentoModel:
         if stored is None:
             raise SystemExit(f"error: no model {tag} in the BentoML store; run: make model")
         if IS_PARENT:
-            load_artifact(Path(stored.path))
+            folder = Path(stored.path)
+            predictor = Predictor(load_artifact(folder), "cpu", SETTINGS.max_batch_size, folder)
+            check_golden(folder, predictor.predict)
     except (BentoMLException, ValueError) as error:
         raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {error}") from None
-    except (ArtifactError, OSError) as error:
+    except (ArtifactError, GoldenError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     return reference
+
+
+def choose_tag() -> str:
+    """What to serve: what the other workers do, else what the settings name.
+
+    A worker that comes back must not take up a newer model that nobody has checked.
+    """
+    name = read_in_use()
+    return name if name and BentoModel(name).stored else SETTINGS.model
 
 
 SETTINGS = read_settings()
@@ -96,10 +113,11 @@ class Front:
 class FacialEmotion:
     """Names the expression in face images."""
 
-    model = find_model(SETTINGS.model)
+    model = find_model(choose_tag())
 
     def __init__(self) -> None:
         configure_log(SETTINGS.log_level)
+        TRACING.start()
         torch.set_num_threads(SETTINGS.threads)
         try:
             backend = make_backend(str(self.model.tag), Path(self.model.path), SETTINGS)
@@ -113,17 +131,19 @@ class FacialEmotion:
         """Begin to gather batches."""
         APP.state.backend.batcher.start()
         metrics.READY.set(1)
-        metrics.MODEL.labels(APP.state.backend.model).set(1)
+        metrics.show_model(APP.state.backend.model, APP.state.backend.card)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
         APP.state.swapper = Swapper(APP, SETTINGS)
-        APP.state.swapper.listen()
+        APP.state.swapper.start()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Finish what was accepted."""
+        APP.state.swapper.stop()
         await APP.state.backend.batcher.stop()
         APP.state.decoder.stop()
+        await anyio.to_thread.run_sync(TRACING.stop)
 
 
 FacialEmotion.add_asgi_middleware(Front)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ weights laid out in advance), and batches in the same (benchmarks/network.py).
 
 import importlib.util
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def load_compiled(
 
 
 def _open(path: Path, threads: int) -> Callable[[Tensor], Tensor]:
+    # Otherwise it reports its use, with an identifier that it keeps in the user's home.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

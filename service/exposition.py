@@ -33,16 +33,25 @@ def share_metrics() -> bool:
         folder = tempfile.mkdtemp(prefix="facial-emotion-", dir=place)
         os.environ[_OURS] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        # BentoML makes a temporary folder whenever a worker starts; on a full disk none came back.
+        tempfile.tempdir = os.environ[_OURS]
     os.environ[_PROMETHEUS] = os.environ[_OURS]
     return parent
 
 
+def shared_folder() -> Path | None:
+    """The folder that the workers of this server share; None outside of a server."""
+    folder = os.environ.get(_PROMETHEUS)
+    return Path(folder) if folder else None
+
+
 def expose() -> bytes:
     """The text of `/metrics`; blocking."""
-    folder = os.environ.get(_PROMETHEUS)
+    folder = shared_folder()
     if folder is None:
         return generate_latest(REGISTRY)
-    _forget_dead_workers(Path(folder))
+    _forget_dead_workers(folder)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

@@ -12,6 +12,7 @@ from service import metrics
 from service.errors import RequestError
 from service.health import Health
 from service.journal import REQUEST_ID
+from service.tracing import TRACING
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -46,7 +47,8 @@ class Gate:
             await self.app(scope, receive, send)
             return
         route = scope["path"] if scope["path"] in self.paths else "other"
-        REQUEST_ID.set(_choose_id(scope))
+        request_id = _choose_id(scope)
+        REQUEST_ID.set(request_id)
         begun, status = time.perf_counter(), 0
 
         async def send_on(message: Message) -> None:
@@ -56,8 +58,9 @@ class Gate:
                 self._add_headers(message)
             await send(message)
 
+        trace = TRACING.request(scope, route, request_id, lambda: status)
         try:
-            with metrics.IN_PROGRESS.track_inprogress():
+            with metrics.IN_PROGRESS.track_inprogress(), trace:
                 await self._answer(scope, receive, send_on, lambda: status)
         finally:
             _note(scope["method"], route, status, time.perf_counter() - begun)

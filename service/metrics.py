@@ -1,7 +1,9 @@
 """Prometheus metrics, shown at `/metrics`; every label has a small, fixed set of values."""
 
 import logging
-from typing import Final
+import math
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +61,30 @@ PIXELS: Final = Histogram(
 MODEL: Final = Gauge(
     "emotion_model_info", "Workers that answer with a model", ["model"], multiprocess_mode="livesum"
 )
+TRAINING: Final = Gauge(
+    "emotion_training_input",
+    "The card's statistics of training faces: brightness or contrast, its mean or deviation; NaN "
+    "where the card lacks them",
+    ["measure", "statistic"],
+    multiprocess_mode="livemostrecent",
+)
 RELOADS: Final = Counter("emotion_reloads", "Model swaps by outcome", ["outcome"])
+# A rise from nothing is none to Prometheus: the first refusal would not be seen.
+for _outcome in ("taken", "refused", "unchanged"):
+    RELOADS.labels(_outcome)
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
+
+
+def show_model(name: str, card: Mapping[str, Any], previous: str | None = None) -> None:
+    """Say which model this worker answers with, and what faces it was trained on."""
+    if previous:
+        MODEL.labels(previous).set(0)
+    MODEL.labels(name).set(1)
+    known = card.get("input_statistics", {})
+    for measure in ("brightness", "contrast"):
+        for statistic in ("mean", "deviation"):
+            value = known.get(measure, {}).get(statistic, math.nan)
+            TRAINING.labels(measure, statistic).set(value)
 
 
 def observe_inputs(faces: NDArray[np.uint8]) -> None:

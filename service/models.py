@@ -3,30 +3,29 @@
 import asyncio
 import logging
 import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio.to_thread
 import bentoml
-import psutil
-from bentoml.exceptions import BentoMLException
 from starlette.applications import Starlette
 
 from service import metrics
-from service.artifact import ArtifactError, load_artifact
+from service.artifact import load_artifact
 from service.batching import Batcher
 from service.errors import RequestError
 from service.explain import Explainer
-from service.golden import GoldenError, check_golden
+from service.exposition import shared_folder
+from service.golden import check_golden
 from service.predictor import Predictor
 from service.routes import Backend
 from service.settings import Settings
 
 LOG: Final = logging.getLogger("bentoml.facial_emotion")
-SIGNAL: Final = signal.SIGUSR1
-"""Tells a worker to look for another model."""
+
+FOLLOW_SECONDS: Final = 1.0
+"""How often a worker looks whether another one took up a model."""
 
 
 def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
@@ -58,13 +57,13 @@ def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
 
 @dataclass(frozen=True)
 class Found:
-    """A model in the store."""
+    """A model in the store: its name:version and the folder of its files."""
 
     name: str
     folder: Path
 
 
-def find_newest(tag: str) -> Found:
+def find_stored(tag: str) -> Found:
     """The model that a tag names now.
 
     Raises:
@@ -74,92 +73,111 @@ def find_newest(tag: str) -> Found:
     return Found(str(model.tag), Path(model.path))
 
 
+def read_in_use() -> str | None:
+    """The name:version that this server's workers answer with; None before the first one does."""
+    folder = shared_folder()
+    try:
+        return (folder / "model").read_text() if folder else None
+    except OSError:
+        return None
+
+
+def write_in_use(name: str) -> None:
+    """Tell the server's other workers, and those that come later."""
+    if folder := shared_folder():
+        fresh = folder / f"model.{os.getpid()}"
+        try:
+            fresh.write_text(name)
+            fresh.replace(folder / "model")
+        except OSError as error:
+            LOG.error("the other workers do not hear of %s: %s", name, error)
+
+
 class Swapper:
     """Takes up what `EMOTION_MODEL` names by now, if it answers as it should.
 
-    Requests that began with the old model end with it. The other workers on this machine are
-    told to do the same; each checks for itself.
+    Requests that began with the old model end with it. The server's other workers see in a
+    shared file what was taken up; each checks for itself before it does the same.
     """
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         self.app, self.settings = app, settings
         self._lock = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # The event loop alone would let a running task be collected.
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def listen(self) -> None:
-        """Reload on the signal; call inside the event loop, on the main thread."""
-        loop = asyncio.get_running_loop()
-        signal.signal(SIGNAL, lambda *_: loop.call_soon_threadsafe(self._follow))
+    def start(self) -> None:
+        """Follow the other workers; call inside the event loop."""
+        if read_in_use() is None:
+            write_in_use(self.app.state.backend.model)
+        self._keep(asyncio.create_task(self._follow()))
 
-    async def reload(self) -> dict[str, Any]:
-        """Swap here, then tell the other workers.
+    def stop(self) -> None:
+        """Follow no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def reload(self) -> dict[str, str]:
+        """Take up the newest model.
 
         Returns:
-            The names of the `model` that answers now and of the `previous` one, and how many
-            other workers were told.
+            The names of the `model` that answers now and of the `previous` one.
 
         Raises:
             RequestError: 409, the new model was refused; the old one goes on.
         """
-        previous = self.app.state.backend.model
-        await self._swap()
-        told = tell_siblings()
-        return {"model": self.app.state.backend.model, "previous": previous, "told": told}
+        previous: str = self.app.state.backend.model
+        await self._swap(self.settings.model)
+        model: str = self.app.state.backend.model
+        write_in_use(model)
+        return {"model": model, "previous": previous}
 
-    async def _swap(self) -> None:
+    async def _swap(self, tag: str) -> None:
         async with self._lock:
             old: Backend = self.app.state.backend
             try:
-                found = find_newest(self.settings.model)
-                if found.name == old.model:
-                    metrics.RELOADS.labels("unchanged").inc()
-                    return
-                new = await anyio.to_thread.run_sync(
-                    make_backend, found.name, found.folder, self.settings
-                )
-            except (ArtifactError, GoldenError, BentoMLException, OSError) as error:
+                new = await anyio.to_thread.run_sync(self._prepare, tag, old)
+            # Whatever is wrong with the new model, the old one can answer.
+            except Exception as error:
                 metrics.RELOADS.labels("refused").inc()
                 LOG.error("%s goes on: %s", old.model, error)
                 text = f"{old.model} goes on; the new model was refused: {error}"
                 raise RequestError(409, "model_refused", text) from None
+            if new is old:
+                metrics.RELOADS.labels("unchanged").inc()
+                return
             new.batcher.start()
             self.app.state.backend = new
-            metrics.MODEL.labels(old.model).set(0)
-            metrics.MODEL.labels(new.model).set(1)
+            metrics.show_model(new.model, new.card, previous=old.model)
             metrics.RELOADS.labels("taken").inc()
             LOG.info("%s took over from %s", new.model, old.model)
-            self._keep(self._retire(old.batcher))
+            self._keep(asyncio.create_task(self._retire(old.batcher)))
+
+    def _prepare(self, tag: str, old: Backend) -> Backend:
+        found = find_stored(tag)
+        return (
+            old
+            if found.name == old.model
+            else make_backend(found.name, found.folder, self.settings)
+        )
 
     async def _retire(self, batcher: Batcher) -> None:
         # A request that began with the old model may still be decoding for so long.
         await asyncio.sleep(self.settings.answer_seconds)
         await batcher.stop()
 
-    def _follow(self) -> None:
-        async def swap() -> None:
+    async def _follow(self) -> None:
+        refused = None
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            name = read_in_use()
+            if name is None or name in (self.app.state.backend.model, refused):
+                continue
             try:
-                await self._swap()
+                await self._swap(name)
             except RequestError:
-                LOG.debug("refused, as logged")
+                refused = name
 
-        self._keep(swap())
-
-    def _keep(self, work: Any) -> None:
-        # The event loop alone would let a running task be collected.
-        task = asyncio.ensure_future(work)
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def tell_siblings() -> int:
-    """Signal the other workers of this server; how many."""
-    told = 0
-    for sibling in psutil.Process(os.getppid()).children():
-        try:
-            is_worker = any("worker.service" in word for word in sibling.cmdline())
-            if is_worker and sibling.pid != os.getpid():
-                sibling.send_signal(SIGNAL)
-                told += 1
-        except psutil.NoSuchProcess:
-            continue
-    return told

@@ -37,6 +37,7 @@ from service.labels import LABELS
 from service.load import Load
 from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.settings import Settings
+from service.tracing import TRACING
 from service.uploads import read_files, read_image
 from service.version import VERSION
 
@@ -157,19 +158,28 @@ async def explain(request: Request) -> Response:
     state.load.check()
     with state.load.buffering() as buffer:
         content = await read_image(request, state.backend.settings, buffer)
-        seconds = state.backend.settings.answer_seconds
+        # Once for all that follows, and not before: a swap ends the old one after a while.
+        backend: Backend = state.backend
+        seconds = backend.settings.answer_seconds
         with state.load.working():
-            work = explain_face(request, content, see, label, time.monotonic() + seconds)
+            deadline = time.monotonic() + seconds
+            work = explain_face(request, backend, content, see=see, label=label, deadline=deadline)
             face, index, heat = await while_wanted(request, work, seconds)
     if drawn:
         image = await anyio.to_thread.run_sync(draw_overlay, face, heat)
         return Response(image, media_type="image/png", headers={"X-Label": LABELS[index]})
     rows = [[round(float(level), 3) for level in row] for row in heat]
-    return JSONResponse({"label": LABELS[index], "heat": rows, "model": state.backend.model})
+    return JSONResponse({"label": LABELS[index], "heat": rows, "model": backend.model})
 
 
 async def explain_face(
-    request: Request, content: bytes, see: See, label: int | None, deadline: float
+    request: Request,
+    backend: Backend,
+    content: bytes,
+    *,
+    see: See,
+    label: int | None,
+    deadline: float,
 ) -> tuple[NDArray[np.uint8], int, NDArray[np.float32]]:
     """A face, the index of the named or likeliest label, and the heat map of it."""
     state = request.app.state
@@ -179,9 +189,9 @@ async def explain_face(
     number = choose(request, "face", {str(n): n for n in range(len(seen.faces))}, "0")
     face = seen.faces[number]
     if label is None:
-        label = int((await state.backend.batcher.submit(face[None], deadline)).argmax())
+        label = int((await backend.batcher.submit(face[None], deadline)).argmax())
     heat = await anyio.to_thread.run_sync(
-        state.backend.explainer.explain, face, label, limiter=state.explaining
+        backend.explainer.explain, face, label, limiter=state.explaining
     )
     return face, label, heat
 
@@ -215,13 +225,15 @@ async def look_at(
     decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float, see: See
 ) -> list[dict[str, Any] | RequestError]:
     """Decode and predict: the predictions or the error for each image."""
-    decoded = await decoder.decode(contents, deadline, see)
+    with TRACING.step("decode", images=len(contents)):
+        decoded = await decoder.decode(contents, deadline, see)
     found = [item.faces for item in decoded if isinstance(item, Seen)]
     if not found:
         return [item for item in decoded if isinstance(item, RequestError)]
     stack = np.concatenate(found)
     metrics.observe_inputs(stack)
-    rows = iter(await backend.batcher.submit(stack, deadline))
+    with TRACING.step("network", faces=len(stack)):
+        rows = iter(await backend.batcher.submit(stack, deadline))
     return [
         item if isinstance(item, RequestError) else to_answer(item, rows, backend)
         for item in decoded

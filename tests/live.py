@@ -45,11 +45,21 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    variables: dict[str, str], served: str = "service.app:FacialEmotion", folder: Path = ROOT
+    variables: dict[str, str],
+    served: str = "service.app:FacialEmotion",
+    folder: Path = ROOT,
+    within: tuple[str, ...] = (),
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A ready server: its address and its parent process."""
+    """A ready server: its address and its parent process.
+
+    Args:
+        variables: its environment.
+        served: what to serve.
+        folder: where to start it.
+        within: a command that runs the one after it.
+    """
     port = free_port()
-    command = [sys.executable, *serve_command(port, served)]
+    command = [*within, sys.executable, *serve_command(port, served)]
     with subprocess.Popen(command, cwd=folder, env=variables) as process:
         address = f"http://127.0.0.1:{port}"
         try:

@@ -8,10 +8,12 @@ import httpx
 import pytest
 
 from service.artifact import load_artifact
+from service.golden import GOLDEN_FILE, write_golden
 from service.labels import LABELS
 from service.predictor import Predictor
 from tests.conftest import encode, make_faces
 from tests.live import free_port, run_tool, running, serve_command
+from tests.serving import even
 from tests.test_artifact import SHIPPED
 
 pytestmark = pytest.mark.slow
@@ -71,6 +73,21 @@ def test_a_torn_model_is_named(environment: dict[str, str], tmp_path: Path) -> N
     done = run_tool(serve_command(free_port()), variables)
     assert done.returncode != 0
     assert f"error: {weights}: SHA-256" in done.stderr
+
+
+def test_a_model_that_answers_otherwise_is_refused(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    variables = {**environment, "BENTOML_HOME": str(tmp_path)}
+    run_tool(["-m", "search", "publish"], variables)
+    (card,) = tmp_path.glob("models/facial-emotion/*/card.json")
+    folder = card.parent
+    (folder / GOLDEN_FILE).unlink()
+    write_golden(folder, even)
+    done = run_tool(serve_command(free_port()), variables)
+    assert done.returncode != 0
+    assert "error: a golden face's score is off by" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unreadable_model_is_named(environment: dict[str, str], tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def find_needed(texts: list[str]) -> set[str]:
 
 def test_the_lock_holds_all_that_the_service_needs_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    packages = project["dependencies"] + project["optional-dependencies"]["faces"]
+    extras = project["optional-dependencies"]
+    packages = project["dependencies"] + extras["faces"] + extras["tracing"]
     assert read_pins("requirements.txt").keys() == find_needed(packages)
 
 

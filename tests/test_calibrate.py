@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,23 @@ def test_the_card_gets_the_figures_and_stays_valid(artifact: Path, data: Path) -
     assert np.trace(figures["confusion"]) / 35 == pytest.approx(figures["accuracy"])
     assert set(figures["mirrored"]) >= {"accuracy", "macro_f1", "ece"}
     json.dumps(card, allow_nan=False)
+
+
+def test_the_card_gets_what_trains_faces_look_like(artifact: Path, data: Path) -> None:
+    calibrate(artifact, data, torch.device("cpu"))
+    found = load_artifact(artifact).card["input_statistics"]
+    images = make_faces(70).images.astype(float)
+    assert (found["split"], found["images"]) == ("train", 70)
+    for name, values in (
+        ("brightness", images.mean((1, 2))),
+        ("contrast", ((images - images.mean((1, 2), keepdims=True)) ** 2).mean((1, 2)) ** 0.5),
+    ):
+        assert found[name] == pytest.approx({"mean": values.mean(), "deviation": values.std()})
+
+
+def test_without_train_the_card_keeps_what_it_knew(artifact: Path, data: Path) -> None:
+    calibrate(artifact, data, torch.device("cpu"))
+    known = load_artifact(artifact).card["input_statistics"]
+    shutil.rmtree(data / "train")
+    calibrate(artifact, data, torch.device("cpu"))
+    assert load_artifact(artifact).card["input_statistics"] == known

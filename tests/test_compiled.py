@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from service.compiled import compile_network, compiled_path, load_compiled
 from service.network import NetworkConfig, PlainConfig, build_network
 from service.predictor import Predictor
 from tests.conftest import TINY, make_faces
+from tests.live import ROOT
 from tests.test_artifact import SHIPPED
 
 
@@ -72,3 +76,21 @@ def test_a_graph_that_gives_nan_is_not_trusted(
     artifact = load_artifact(SHIPPED)
     monkeypatch.setattr(compiled, "_open", lambda *_: fail)
     assert load_compiled(compiled_path(folder, artifact), artifact.network, 1) is None
+
+
+def test_the_runtime_reports_to_nobody(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    code = (
+        "from service.artifact import load_artifact; from pathlib import Path; "
+        "from service.compiled import *; from tests.test_artifact import SHIPPED; "
+        "a = load_artifact(SHIPPED); "
+        f"assert load_compiled(compiled_path(Path({str(folder)!r}), a), a.network, 1)"
+    )
+    variables = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=variables | {"HOME": str(home)}, check=True
+    )
+    # Where it reports, it keeps an identifier of the machine here.
+    assert list(home.rglob("*")) == []

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -16,14 +17,19 @@ from starlette.routing import Route
 from service import metrics
 from service.routes import make_routes
 from service.settings import PREFIX, Settings
+from tests.live import ROOT, free_port, running, wait_until
 
-ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 MANIFESTS = [
     pytest.param(document, id=f"{file.stem}-{document['kind']}")
     for file in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
     for document in yaml.safe_load_all(file.read_text())
 ]
+
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="Prometheus is not installed"
+)
 
 
 def find(tree: Any, key: str) -> list[Any]:
@@ -62,9 +68,18 @@ def test_the_grace_of_a_pod_holds_the_drain() -> None:
     assert slept + Settings().grace_seconds < pod["terminationGracePeriodSeconds"]
 
 
+def find_metrics() -> set[str]:
+    """The metrics that dashboard and rules ask for."""
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
+    queries = " ".join(find(dashboard, "expr") + find(rules, "expr"))
+    return set(re.findall(r"emotion_\w+", queries))
+
+
 def test_queries_name_metrics_that_exist() -> None:
     assert metrics.REQUESTS
     known = {sample.name for family in REGISTRY.collect() for sample in family.samples}
+    known |= {family.name for family in REGISTRY.collect() if family.type == "gauge"}
     known |= {f"{family.name}_total" for family in REGISTRY.collect() if family.type == "counter"}
     known |= {
         f"{family.name}_{part}"
@@ -72,12 +87,9 @@ def test_queries_name_metrics_that_exist() -> None:
         if family.type == "histogram"
         for part in ("bucket", "sum", "count")
     }
-    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
-    rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
-    queries = " ".join(find(dashboard, "expr") + find(rules, "expr"))
-    named = set(re.findall(r"emotion_\w+", queries))
+    named = find_metrics()
     assert len(named) > 10
-    assert named - known <= {"emotion_queue_depth", "emotion_requests_in_progress"}
+    assert named <= known
 
 
 def test_compose_mounts_files_that_exist() -> None:
@@ -87,11 +99,75 @@ def test_compose_mounts_files_that_exist() -> None:
             assert (DEPLOY / volume.split(":")[0]).is_file()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_prometheus_takes_its_files() -> None:
-    command = ["promtool", "check", "config", str(DEPLOY / "prometheus.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@needs_prometheus
+@pytest.mark.parametrize(
+    "words", [("check", "config", "prometheus.yaml"), ("test", "rules", "alerts_test.yaml")]
+)
+def test_prometheus_takes_its_files(words: tuple[str, str, str]) -> None:
+    done = subprocess.run(
+        ["promtool", *words], cwd=DEPLOY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested() -> None:
+    rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
+    tests = yaml.safe_load((DEPLOY / "alerts_test.yaml").read_text())
+    fired = {
+        case["alertname"]
+        for case in (case for cases in find(tests, "alert_rule_test") for case in cases)
+        if case["exp_alerts"]
+    }
+    assert fired == set(find(rules, "alert"))
+
+
+def ask_prometheus(address: str, query: str) -> list[Any]:
+    """What a query finds now."""
+    try:
+        answer = httpx.get(f"{address}/api/v1/query", params={"query": query})
+    except httpx.TransportError:
+        return []
+    result: list[Any] = answer.json().get("data", {}).get("result", [])
+    return result
+
+
+@pytest.mark.slow
+@needs_prometheus
+def test_a_real_prometheus_scrapes_a_loaded_service(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    shutil.copy(DEPLOY / "alerts.yaml", tmp_path)
+    text = (
+        (DEPLOY / "prometheus.yaml")
+        .read_text()
+        .replace("scrape_interval: 5s", "scrape_interval: 1s")
+    )
+    face = (ROOT / "examples" / "face.png").read_bytes()
+    with running({**environment, "EMOTION_WORKERS": "1"}) as (service, _):
+        target = service.removeprefix("http://")
+        assert "emotion:3000" in text
+        (tmp_path / "prometheus.yaml").write_text(text.replace("emotion:3000", target))
+        command = ["prometheus", "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
+        listen, address = f"--web.listen-address=127.0.0.1:{port}", f"http://127.0.0.1:{port}"
+        with subprocess.Popen(
+            [*command, listen], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                for image in (*5 * [face], face[:100]):
+                    httpx.post(f"{service}/predict", files={"image": image}, timeout=60)
+                query = 'sum(emotion_predictions_total{job="facial-emotion"})'
+                wait_until(lambda: bool(ask_prometheus(address, f"{query} == 5")), 60)
+                assert ask_prometheus(address, 'up{job="facial-emotion"} == 1')
+                # Every alert's query runs on what the service really shows, and none is true.
+                rules = httpx.get(f"{address}/api/v1/rules").json()["data"]["groups"][0]["rules"]
+                assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+                assert {rule["state"] for rule in rules} == {"inactive"}
+                for metric in find_metrics():
+                    assert ask_prometheus(address, f'{{__name__="{metric}"}}'), metric
+            finally:
+                process.terminate()
+                process.wait(20)
 
 
 def test_all_that_the_container_copies_passes_the_ignore_file() -> None:

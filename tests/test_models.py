@@ -1,0 +1,243 @@
+"""A model swap: in this process with a stand-in for the store, and on a real server under load."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from service import models
+from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
+from service.golden import GOLDEN_FILE, write_golden
+from service.models import Found, Swapper, make_backend, read_in_use, write_in_use
+from service.predictor import Predictor
+from service.routes import Backend
+from service.settings import Settings
+from tests.conftest import encode, make_faces
+from tests.live import run_tool, running, wait_until
+from tests.serving import even, with_client
+from tests.test_artifact import SHIPPED
+from tests.test_faults import workers
+
+FACE = encode(make_faces(1).images[0])
+ADMIN = "admin-key-of-length"
+KEY = {"x-api-key": ADMIN}
+SETTINGS = Settings.model_validate({"admin_key": ADMIN, "device": "cpu", "answer_seconds": 0.3})
+
+
+@pytest.fixture
+def stored(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model that is the newest in the store."""
+    write_golden(artifact, Predictor(load_artifact(artifact), "cpu", 64).predict)
+    monkeypatch.setattr(models, "find_stored", lambda _: Found("stand-in:2", artifact))
+    return artifact
+
+
+async def ask_reload(client: httpx.AsyncClient, app: Starlette) -> httpx.Response:
+    app.state.swapper = Swapper(app, SETTINGS)
+    return await client.post("/admin/reload", headers=KEY)
+
+
+async def name_model(client: httpx.AsyncClient) -> str:
+    answer = await client.post("/predict", files={"image": FACE})
+    assert answer.status_code == 200
+    name: str = answer.json()["model"]
+    return name
+
+
+def test_the_newest_model_takes_over_and_the_old_one_leaves(stored: Path) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        old = app.state.backend
+        assert await name_model(client) == "stand-in:1"
+        answer = await ask_reload(client, app)
+        assert answer.json() == {"model": "stand-in:2", "previous": "stand-in:1"}
+        assert await name_model(client) == "stand-in:2"
+        # Requests that began before the swap may still come to the old one.
+        assert (await old.batcher.submit(make_faces(1).images)).shape == (1, 7)
+        await asyncio.sleep(2 * SETTINGS.answer_seconds)
+        with pytest.raises(Exception, match="shutting down"):
+            await old.batcher.submit(make_faces(1).images)
+        again = await client.post("/admin/reload", headers=KEY)
+        assert again.json() == {"model": "stand-in:2", "previous": "stand-in:2"}
+        await app.state.backend.batcher.stop()
+
+    with_client(SETTINGS, work)
+
+
+def test_a_request_ends_with_the_model_that_it_began_with(stored: Path) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        app.state.swapper = Swapper(app, SETTINGS)
+        asked = [asyncio.create_task(name_model(client)) for _ in range(20)]
+        await asyncio.sleep(0)
+        await app.state.swapper.reload()
+        asked += [asyncio.create_task(name_model(client)) for _ in range(5)]
+        named = Counter(await asyncio.gather(*asked))
+        assert named["stand-in:1"] + named["stand-in:2"] == 25
+        assert named["stand-in:2"] >= 5
+        await app.state.backend.batcher.stop()
+
+    with_client(SETTINGS, work)
+
+
+@pytest.mark.parametrize("fault", ["golden", "torn", "absent", "strange"])
+def test_a_faulty_model_is_refused_and_the_old_one_goes_on(
+    stored: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "golden":
+        (stored / GOLDEN_FILE).unlink()
+        write_golden(stored, even)
+    elif fault == "torn":
+        weights = stored / WEIGHTS_FILE
+        weights.write_bytes(weights.read_bytes()[:-9])
+    elif fault == "absent":
+        shutil.rmtree(stored)
+    else:
+        monkeypatch.setattr(models, "make_backend", lambda *_: 1 / 0)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await ask_reload(client, app)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_refused")
+        assert "stand-in:1 goes on" in answer.json()["error"]["message"]
+        assert await name_model(client) == "stand-in:1"
+
+    with_client(SETTINGS, work)
+
+
+def test_reload_needs_the_admin_key(stored: Path) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        app.state.swapper = Swapper(app, SETTINGS)
+        answer = await client.post("/admin/reload")
+        assert answer.status_code == (401 if keyed else 403)
+        assert await name_model(client) == "stand-in:1"
+
+    for keyed in (False, True):
+        with_client(SETTINGS if keyed else Settings(), work)
+
+
+def test_workers_follow_once_and_not_to_a_refused_model(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(name: str, folder: Path, settings: Settings) -> Backend:
+        made.append(name)
+        if name == "stand-in:bad":
+            raise RuntimeError
+        return make_backend(name, folder, settings)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        swapper = Swapper(app, SETTINGS)
+        swapper.start()
+        assert read_in_use() == "stand-in:1"
+        for name in ("stand-in:2", "stand-in:bad"):
+            write_in_use(name)
+            await asyncio.sleep(0.5)
+        assert await name_model(client) == "stand-in:2"
+        assert made == ["stand-in:2", "stand-in:bad"]
+        swapper.stop()
+        await app.state.backend.batcher.stop()
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(models, "FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr(models, "make_backend", make)
+    monkeypatch.setattr(models, "find_stored", lambda tag: Found(tag, stored))
+    with_client(SETTINGS, work)
+
+
+@pytest.fixture(scope="module")
+def home(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the store, to publish further models into."""
+    folder = tmp_path_factory.mktemp("home") / "store"
+    shutil.copytree(environment["BENTOML_HOME"], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(environment: dict[str, str], home: Path) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Address, pid and environment of a server of two workers."""
+    settings = {"EMOTION_WORKERS": "2", "EMOTION_ADMIN_KEY": ADMIN}
+    variables = {**environment, **settings, "BENTOML_HOME": str(home)}
+    with running(variables) as (address, process):
+        yield address, process.pid, variables
+
+
+def publish(variables: dict[str, str], folder: Path, temperature: float) -> Path:
+    """Another version of the shipped model in the store: the folder of its files."""
+    shutil.copytree(SHIPPED, folder)
+    card = json.loads((folder / CARD_FILE).read_text())
+    (folder / CARD_FILE).write_text(json.dumps(card | {"temperature": temperature}))
+    done = run_tool(["-m", "search", "publish", "--artifact", str(folder)], variables)
+    assert done.returncode == 0, done.stderr
+    version = done.stdout.strip().partition(":")[2]
+    return Path(variables["BENTOML_HOME"]) / "models" / "facial-emotion" / version
+
+
+def count_workers(address: str, version: str) -> float:
+    """How many workers answer with a model."""
+    text = httpx.get(f"{address}/metrics", headers=KEY).text
+    found = [line for line in text.splitlines() if "model_info{" in line and version in line]
+    return float(found[0].split()[-1]) if found else 0.0
+
+
+@pytest.mark.slow
+def test_a_swap_under_load_drops_nothing_and_reaches_all_workers(
+    server: tuple[str, int, dict[str, str]], tmp_path: Path
+) -> None:
+    address, _, variables = server
+    new = publish(variables, tmp_path / "new", 2.0).name
+    outcomes: list[int | str] = []
+    done = threading.Event()
+
+    def load() -> None:
+        with httpx.Client(timeout=30) as client:
+            while not done.is_set():
+                try:
+                    outcomes.append(
+                        client.post(f"{address}/predict", files={"image": FACE}).status_code
+                    )
+                except httpx.TransportError as error:
+                    outcomes.append(repr(error))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    answer = httpx.post(f"{address}/admin/reload", headers=KEY, timeout=60)
+    wait_until(lambda: count_workers(address, new) == 2)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert answer.json()["model"] == f"facial-emotion:{new}"
+    assert len(outcomes) > 20
+    assert set(outcomes) == {200}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [GOLDEN_FILE, WEIGHTS_FILE])
+def test_a_bad_model_in_the_store_is_never_served(
+    server: tuple[str, int, dict[str, str]], tmp_path: Path, file: str
+) -> None:
+    address, pid, variables = server
+    before = httpx.get(f"{address}/info").json()["model"]
+    bad = publish(variables, tmp_path / "bad", 3.0 if file == GOLDEN_FILE else 4.0)
+    if file == GOLDEN_FILE:
+        (bad / file).unlink()
+        write_golden(bad, even)
+    else:
+        (bad / file).write_bytes(b"torn")
+    answer = httpx.post(f"{address}/admin/reload", headers=KEY, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_refused")
+    # A worker that comes back takes what the others serve, not what is newest.
+    killed = min(workers(pid))
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(set(workers(pid)) - {killed}) == 2, 60)
+    wait_until(lambda: count_workers(address, before.partition(":")[2]) == 2)
+    assert {httpx.get(f"{address}/info").json()["model"] for _ in range(10)} == {before}
+    run_tool(["-m", "bentoml", "models", "delete", "-y", f"facial-emotion:{bad.name}"], variables)

@@ -1,0 +1,13 @@
+import re
+
+from tests.live import ROOT
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
+    files = (ROOT / "tests").glob("test_*.py")
+    known = {
+        name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    assert len(named) > 30
+    assert named - known == set()
