@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 3000
+DATA ?= fer2013
+DEVICE ?= auto
 export BENTOML_DO_NOT_TRACK ?= True
 BIN := $(CURDIR)/$(VENV)/bin
 # BentoML starts tools (uv, its workers) by name.
@@ -11,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 VERSION := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' service/version.py)
 REVISION := $(shell git describe --always --dirty)
 
-.PHONY: help serve model bento image test fuzz lint format lock sbom release-check clean
+.PHONY: help serve model models bento image test fuzz lint format lock sbom release-check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -29,6 +31,13 @@ image: ## Build the container with buildah (BASE_IMAGE=..., TORCH_INDEX=..., BUI
 	buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag facial-emotion:$(VERSION) .
+
+models: $(VENV)/develop.stamp ## Train both networks again (DATA=fer2013, DEVICE=auto); goes on where it was stopped
+	$(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) --network accurate --recipe modern \
+		--epochs 200 --out runs/accurate
+	$(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) --network compact --recipe distill \
+		--teacher runs/accurate/artifact --out runs/compact
+	mkdir -p models && cp -r runs/accurate/artifact/. models/accurate && cp -r runs/compact/artifact/. models/compact
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest

@@ -24,6 +24,18 @@ def test_flops_of_the_papers_network() -> None:
     assert count_flops(NETWORKS["paper"]) == pytest.approx(7.73e9, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "most_parameters", "most_flops"),
+    [("compact", 1_000_000, 150e6), ("accurate", 5_170_000, 7.73e9)],
+)
+def test_the_named_networks_keep_their_bounds(
+    name: str, most_parameters: int, most_flops: float
+) -> None:
+    config = NETWORKS[name]
+    assert count_parameters(build_network(config)) <= most_parameters
+    assert count_flops(config) <= most_flops
+
+
 @pytest.mark.parametrize("config", [TINY, PlainConfig(channels=(8,)), *NETWORKS.values()])
 def test_logits_and_round_trip(config: PlainConfig | ResidualConfig) -> None:
     assert config_from_dict(config_to_dict(config)) == config
