@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from service.labels import LABELS
 from service.preprocess import IMAGE_SIZE
@@ -38,6 +39,10 @@ class ResidualConfig:
 
     Each stage halves the resolution except the first; `squeeze` adds squeeze-and-excitation
     (Hu et al., 2018) and `drop_path` is the last block's stochastic depth (Huang et al., 2016).
+
+    `soften` blurs the faces by [soften, 1 - 2 soften, soften] along both axes, in evaluation
+    only: augmentation samples between pixels, so that the network was trained on faces that
+    are softer than a stored one. Train and test should look alike (Touvron et al., 2019).
     """
 
     stem_channels: int
@@ -47,6 +52,7 @@ class ResidualConfig:
     squeeze: bool = True
     drop_path: float = 0.0
     head_dropout: float = 0.0
+    soften: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.stem_stride in (1, 2), "stem_stride must be 1 or 2")
@@ -55,6 +61,7 @@ class ResidualConfig:
         _require(min(*self.channels, self.stem_channels) >= 2, "a width must be at least 2")
         _require(min(self.depths) > 0, "depths must be positive")
         _require_fractions(drop_path=self.drop_path, head_dropout=self.head_dropout)
+        _require(0 <= self.soften <= 1 / 3, "soften must be 0 to 1/3")
 
 
 NetworkConfig = PlainConfig | ResidualConfig
@@ -102,10 +109,16 @@ def split_network(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
         network: one of `build_network`.
     """
     if isinstance(network, nn.Sequential):
-        # A slice is a new module, which would be in training mode.
-        first, rest, last = network[:2], network[2:-1], network[-1:]
-        return tuple(part.train(network.training) for part in (first, rest, last))  # type: ignore[return-value]
-    return tuple(network.get_submodule(name) for name in ("stem", "blocks", "head"))  # type: ignore[return-value]
+        first, *rest, last = network
+        parts = nn.Sequential(first), nn.Sequential(*rest), nn.Sequential(last)
+    else:
+        assert isinstance(network, _ResidualNetwork)
+        stem = nn.Sequential(network.soften, network.stem)
+        parts = stem, network.blocks, network.head
+    # A new container would be in training mode.
+    for part in parts:
+        part.training = network.training
+    return parts
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -152,6 +165,7 @@ class _ResidualNetwork(nn.Module):
     def __init__(self, config: ResidualConfig) -> None:
         super().__init__()
         half = config.stem_channels // 2
+        self.soften = _Soften(config.soften)
         self.stem = nn.Sequential(
             *_conv_norm(1, half, 3),
             nn.ReLU(),
@@ -167,8 +181,21 @@ class _ResidualNetwork(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.blocks(self.stem(images)))
+        logits: Tensor = self.head(self.blocks(self.stem(self.soften(images))))
         return logits
+
+
+class _Soften(nn.Module):
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self.amount = amount
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training or not self.amount:
+            return images
+        line = torch.tensor([self.amount, 1 - 2 * self.amount, self.amount])
+        kernel = torch.outer(line, line).to(images)[None, None]
+        return functional.conv2d(functional.pad(images, (1,) * 4, "replicate"), kernel)
 
 
 def _residual_blocks(config: ResidualConfig) -> list[nn.Module]:

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.nn import functional
 
 from search.config import NETWORKS
 from service.network import (
@@ -10,6 +13,7 @@ from service.network import (
     config_to_dict,
     count_flops,
     count_parameters,
+    split_network,
 )
 from tests.conftest import TINY
 
@@ -42,6 +46,21 @@ def test_logits_and_round_trip(config: PlainConfig | ResidualConfig) -> None:
     assert build_network(config).eval()(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
 
 
+def test_faces_are_softened_in_evaluation_only() -> None:
+    torch.manual_seed(0)
+    faces = torch.randn(2, 1, 48, 48)
+    plain, soft = build_network(TINY), build_network(replace(TINY, soften=0.12))
+    soft.load_state_dict(plain.state_dict())
+    line = torch.tensor([0.12, 0.76, 0.12])
+    blurred = functional.conv2d(
+        functional.pad(faces, (1,) * 4, "replicate"), torch.outer(line, line)[None, None]
+    )
+    torch.testing.assert_close(soft.train()(faces), plain.train()(faces))
+    torch.testing.assert_close(soft.eval()(faces), plain.eval()(blurred))
+    stem, blocks, head = split_network(soft)
+    torch.testing.assert_close(head(blocks(stem(faces))), soft(faces))
+
+
 def test_a_residual_network_takes_any_size() -> None:
     for size in (32, 40, 45):
         assert build_network(TINY).eval()(torch.zeros(1, 1, size, size)).shape == (1, 7)
@@ -56,6 +75,7 @@ def test_a_residual_network_takes_any_size() -> None:
         {"family": "plain", "channels": [8] * 6},
         {"family": "plain", "channels": [8], "conv_dropout": 1.0},
         {"family": "residual", "stem_channels": 8, "channels": [8], "depths": [1, 1]},
+        {"family": "residual", "stem_channels": 8, "channels": [8], "depths": [1], "soften": 0.5},
     ],
 )
 def test_bad_configurations_are_refused(fields: dict[str, object]) -> None:
