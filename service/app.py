@@ -13,7 +13,6 @@ os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 
 import bentoml
 import torch
-from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,7 +24,7 @@ from service.golden import GoldenError
 from service.journal import configure_log
 from service.models import Swapper, make_backend
 from service.routes import make_app
-from service.settings import Settings, SettingsError
+from service.settings import DEFAULT_MODEL, Settings, SettingsError
 
 # Generated images set this, and BentoML then leaves killed workers dead.
 os.environ.pop("BENTOML_CONTAINERIZED", None)
@@ -50,19 +49,21 @@ def find_model(tag: str) -> BentoModel:
     started again and again.
 
     Raises:
-        SystemExit: it is not in the store, or its files are unreadable, torn or altered.
+        SystemExit: it is not in the store, or its files are unreadable, torn or altered; the
+            line says which command to run.
     """
+    command = "make model" if tag == DEFAULT_MODEL else "bentoml models list"
     try:
         reference = BentoModel(tag)
         stored = reference.stored
         if stored is None:
-            raise SystemExit(f"error: no model {tag} in the BentoML store; run: make model")
+            raise SystemExit(f"error: no model {tag} in the BentoML store; run: {command}")
         if IS_PARENT:
             load_artifact(Path(stored.path))
-    except (BentoMLException, ValueError) as error:
-        raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {error}") from None
-    except (ArtifactError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    # BentoML passes on whatever its parsers raise on a torn file.
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {text}; run: {command}") from None
     return reference
 
 
