@@ -12,8 +12,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 VERSION := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' service/version.py)
 REVISION := $(shell git describe --always --dirty)
+SBOM ?= dist/facial-emotion-$(VERSION).cdx.json
 
-.PHONY: help serve model models bento image test fuzz lint format lock sbom release-check clean
+.PHONY: help serve model models bento image test fuzz lint format lock sbom audit release-check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -60,10 +61,19 @@ lock: $(VENV)/develop.stamp ## Write requirements.txt, the service's packages wi
 
 sbom: $(VENV)/develop.stamp ## Write the bill of materials of what is shipped (CycloneDX) to dist/
 	@mkdir -p dist
-	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \
-		--output-reproducible --output-file dist/facial-emotion-$(VERSION).cdx.json
+	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > dist/pyproject.toml
+	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject dist/pyproject.toml --mc-type application \
+		--output-reproducible --output-file $(SBOM)
 
-release-check: test sbom ## All that a release needs: tests, bill of materials, packages, nothing uncommitted
+# Strict, because a package that it cannot look up would pass for one without a fault.
+audit: $(VENV)/develop.stamp ## List the locked packages' known vulnerabilities, where that data can be reached
+	@mkdir -p dist
+	@$(BIN)/uv tool run --quiet pip-audit==2.10.1 --requirement requirements.txt --no-deps --disable-pip \
+		--strict --progress-spinner off > dist/audit.txt 2> dist/audit.log && echo "no known vulnerabilities" \
+		|| if [ -s dist/audit.txt ]; then cat dist/audit.txt; exit 1; \
+		else echo "audit left out: pip-audit cannot reach its data, see dist/audit.log"; fi
+
+release-check: test sbom audit ## All that a release needs: tests, bill of materials, audit, packages, nothing uncommitted
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . ./client
 	@git diff --quiet HEAD || { echo "error: there are uncommitted changes"; exit 1; }
 	@echo "$(VERSION) at $(REVISION) is ready"; ls -l dist

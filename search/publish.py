@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import bentoml
+from bentoml.exceptions import BentoMLException, NotFound
 
-from service.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, load_artifact
+from service.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, ArtifactError, load_artifact
 from service.compiled import compile_network, compiled_path
 from service.golden import write_golden
 from service.predictor import Predictor
@@ -23,25 +25,45 @@ def publish(artifact: Path, name: str) -> str:
         artifact: folder with weights and card.
         name: the model's name in the store.
 
+    A copy in the store that is torn or altered is put there again.
+
     Returns:
         `name:version`; the version is the start of the card's SHA-256, and the card holds that
         of the weights: a new calibration is a new version.
 
     Raises:
-        ArtifactError: the artifact does not pass its checks.
+        ArtifactError: the artifact does not pass its checks, or the store cannot be used.
     """
     loaded = load_artifact(artifact)
     version = hashlib.sha256((artifact / CARD_FILE).read_bytes()).hexdigest()[:12]
     tag = f"{name}:{version}"
     try:
-        add_derived(Path(bentoml.models.get(tag).path), loaded)
-    except bentoml.exceptions.NotFound:
+        if is_whole(tag):
+            add_derived(Path(bentoml.models.get(tag).path), loaded)
+            return tag
         labels = {"network": str(loaded.card.get("name", "unnamed"))}
         with bentoml.models.create(tag, labels=labels) as model:
             for file in (WEIGHTS_FILE, CARD_FILE):
                 Path(model.path_of(file)).write_bytes((artifact / file).read_bytes())
             add_derived(Path(model.path), loaded)
+    except (BentoMLException, OSError) as error:
+        home = os.environ.get("BENTOML_HOME", "~/bentoml")
+        text = f"the BentoML store in {home} cannot be used ({error})"
+        raise ArtifactError(f"{text}; run: make model BENTOML_HOME=ANOTHER-FOLDER") from None
     return tag
+
+
+def is_whole(tag: str) -> bool:
+    """Whether the store has a model, untorn; what there is of a torn one is removed."""
+    try:
+        load_artifact(Path(bentoml.models.get(tag).path))
+    except NotFound:
+        return False
+    # BentoML passes on whatever its parsers raise on a torn file.
+    except Exception:
+        bentoml.models.delete(tag)
+        return False
+    return True
 
 
 def add_derived(folder: Path, artifact: Artifact) -> None:

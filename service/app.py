@@ -17,7 +17,6 @@ except TracingError as error:
 import anyio.to_thread
 import bentoml
 import torch
-from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,7 +29,7 @@ from service.journal import configure_log
 from service.models import Swapper, make_backend, read_in_use
 from service.predictor import Predictor
 from service.routes import make_app
-from service.settings import Settings, SettingsError
+from service.settings import DEFAULT_MODEL, Settings, SettingsError
 
 # Generated images set this, and BentoML then leaves killed workers dead.
 os.environ.pop("BENTOML_CONTAINERIZED", None)
@@ -56,21 +55,22 @@ def find_model(tag: str) -> BentoModel:
 
     Raises:
         SystemExit: it is not in the store, its files are unreadable, torn or altered, or it
-            does not say of the golden faces what it should.
+            does not say of the golden faces what it should; the line says which command to run.
     """
+    command = "make model" if tag == DEFAULT_MODEL else "bentoml models list"
     try:
         reference = BentoModel(tag)
         stored = reference.stored
         if stored is None:
-            raise SystemExit(f"error: no model {tag} in the BentoML store; run: make model")
+            raise SystemExit(f"error: no model {tag} in the BentoML store; run: {command}")
         if IS_PARENT:
             folder = Path(stored.path)
             predictor = Predictor(load_artifact(folder), "cpu", SETTINGS.max_batch_size, folder)
             check_golden(folder, predictor.predict)
-    except (BentoMLException, ValueError) as error:
-        raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {error}") from None
-    except (ArtifactError, GoldenError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    # BentoML passes on whatever its parsers raise on a torn file.
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {text}; run: {command}") from None
     return reference
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 PREFIX = "EMOTION_"
+DEFAULT_MODEL = "facial-emotion:latest"
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -50,7 +51,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field("facial-emotion:latest", description="tag in the BentoML model store")
+    model: str = Field(DEFAULT_MODEL, description="tag in the BentoML model store")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     workers: Count = Field(default_factory=default_workers, description="server processes")
     threads: Count = Field(

@@ -91,19 +91,57 @@ def test_elsewhere_it_serves_from_an_empty_store(
         assert httpx.get(f"{address}/info").json()["version"] == VERSION
 
 
+def fail_to_build(variables: dict[str, str]) -> str:
+    """The one line of a build that fails."""
+    done = run_tool(["-m", "bentoml", "build"], variables)
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    return line
+
+
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "words", "command"),
     [
-        ("facial-emotion:latest", "no model facial-emotion:latest in the BentoML store"),
-        ("bad tag!", "EMOTION_MODEL='bad tag!'"),
+        ("facial-emotion:latest", "no model facial-emotion:latest in the", "make model"),
+        ("facial-emotion:0", "no model facial-emotion:0 in the", "bentoml models list"),
+        ("bad tag!", "EMOTION_MODEL='bad tag!'", "bentoml models list"),
     ],
 )
 def test_without_its_model_the_build_says_what_to_run(
-    environment: dict[str, str], tmp_path: Path, model: str, words: str
+    environment: dict[str, str], tmp_path: Path, model: str, words: str, command: str
 ) -> None:
-    variables = {**environment, "BENTOML_HOME": str(tmp_path), "EMOTION_MODEL": model}
-    done = run_tool(["-m", "bentoml", "build"], variables)
-    assert done.returncode != 0
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    line = fail_to_build({**environment, "BENTOML_HOME": str(tmp_path), "EMOTION_MODEL": model})
+    assert words in line
+    assert line.endswith(f"; run: {command}")
     assert not list(tmp_path.glob("bentos/*/*"))
+
+
+def test_of_a_torn_model_the_build_says_what_mends_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(Path(environment["BENTOML_HOME"]) / "models", tmp_path / "models")
+    (weights,) = tmp_path.glob("models/*/*/weights.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    torn = {**environment, "BENTOML_HOME": str(tmp_path)}
+    line = fail_to_build(torn)
+    assert str(weights) in line
+    assert line.endswith("; run: make model")
+    assert run_tool(["-m", "search", "publish"], torn).returncode == 0
+    assert weights.read_bytes() == whole
+    # Also where BentoML cannot even list it.
+    weights.with_name("model.yaml").unlink()
+    assert run_tool(["-m", "search", "publish"], torn).returncode == 0
+    assert weights.with_name("model.yaml").is_file()
+
+
+def test_of_a_store_that_cannot_be_used_one_line_tells(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = run_tool(["-m", "search", "publish"], {**environment, "BENTOML_HOME": str(file)})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(file) in line
+    assert line.endswith("; run: make model BENTOML_HOME=ANOTHER-FOLDER")

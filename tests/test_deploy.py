@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import compose_spec
 import httpx
 import kubernetes_validate
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from prometheus_client import REGISTRY
 from starlette.routing import Route
 
+from search.__main__ import build_parser
 from service import metrics
 from service.routes import make_routes
 from service.settings import PREFIX, Settings
@@ -90,6 +92,42 @@ def test_queries_name_metrics_that_exist() -> None:
     named = find_metrics()
     assert len(named) > 10
     assert named <= known
+
+
+def merge(old: Any, new: Any) -> Any:
+    """A strategic merge: mappings by key, lists of named items by name."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old | {key: merge(old.get(key), value) for key, value in new.items()}
+    if isinstance(old, list) and isinstance(new, list):
+        named = [{item["name"]: item for item in items} for items in (old, new)]
+        return list(merge(*named).values())
+    return new
+
+
+def test_the_patched_deployment_is_one_for_a_gpu() -> None:
+    folder = DEPLOY / "kubernetes"
+    plain = next(yaml.safe_load_all((folder / "service.yaml").read_text()))
+    patched = merge(plain, yaml.safe_load((folder / "gpu.yaml").read_text()))
+    kubernetes_validate.validate(patched, "1.30", strict=True)
+    (container,) = patched["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert {probe["path"] for probe in find(container, "httpGet")} == {"/readyz", "/livez"}
+    variables = {variable["name"] for variable in container["env"]}
+    assert {"EMOTION_DEVICE", "EMOTION_WORKERS"} <= variables
+
+
+@pytest.mark.parametrize("name", ["search", "retrain"])
+def test_a_job_runs_a_command_that_there_is(name: str) -> None:
+    job = yaml.safe_load((DEPLOY / "kubernetes" / f"{name}.yaml").read_text())
+    (command,) = find(job, "command")
+    options = build_parser().parse_args(command[command.index("search") + 1 :])
+    assert options.data == Path("/data/fer2013.csv")
+
+
+def test_compose_fits_the_specification() -> None:
+    compose_spec.PyCompose.from_yaml((DEPLOY / "compose.yaml").read_text())
+    with pytest.raises(ValueError, match="imagee"):
+        compose_spec.PyCompose.from_yaml("services: {a: {image: a, imagee: b}}")
 
 
 def test_compose_mounts_files_that_exist() -> None:

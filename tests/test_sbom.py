@@ -1,0 +1,31 @@
+"""The bill of materials fits its schema and names all that is shipped."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from service.version import VERSION
+from tests.test_bentofile import normal, read_pins
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_it_is_valid_complete_and_the_same_each_time(tmp_path: Path) -> None:
+    texts = []
+    for name in ("one", "two"):
+        path = tmp_path / name
+        command = ["make", "sbom", f"BIN={Path(sys.executable).parent}", f"SBOM={path}"]
+        command += ["-o", ".venv/develop.stamp"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        texts.append(path.read_text())
+    assert texts[0] == texts[1]
+    bill = json.loads(texts[0])
+    version = SchemaVersion[f"V{bill['specVersion'].replace('.', '_')}"]
+    assert JsonStrictValidator(version).validate_str(texts[0]) is None
+    assert bill["metadata"]["component"]["version"] == VERSION
+    named = {normal(part["name"]): part["version"] for part in bill["components"]}
+    assert named == read_pins("requirements.txt")
