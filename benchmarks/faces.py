@@ -9,6 +9,8 @@ alone gets. The background is smooth noise, so this says nothing about false fin
 
 import argparse
 import json
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +27,16 @@ WIDTH, HEIGHT = 480, 360
 SIDES = (72, 192)
 """Least and largest side of a pasted face, pixels."""
 
-Place = tuple[int, int]
 
-
-def paste(face: NDArray[np.uint8], draw: np.random.Generator) -> tuple[Image.Image, Place]:
-    """A face, uint8 (48, 48), in a larger RGB picture; and where its centre lies."""
+def paste(face: NDArray[np.uint8], draw: np.random.Generator) -> tuple[Image.Image, Box]:
+    """A face, uint8 (48, 48), in a larger RGB picture; and where it lies."""
     noise = Image.fromarray(draw.integers(30, 220, (6, 8), dtype=np.uint8))
     picture = noise.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     side = int(draw.integers(*SIDES))
     left, top = int(draw.integers(WIDTH - side)), int(draw.integers(HEIGHT - side))
     large = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
     picture.paste(large, (left, top))
-    return picture.convert("RGB"), (left + side // 2, top + side // 2)
+    return picture.convert("RGB"), Box(left, top, side)
 
 
 def find(picture: Image.Image) -> list[Box]:
@@ -47,37 +47,77 @@ def find(picture: Image.Image) -> list[Box]:
         return []
 
 
-def holds(box: Box, place: Place) -> bool:
-    """Whether the place lies within the box."""
-    across, down = place[0] - box.left, place[1] - box.top
+def holds(box: Box, frame: Box) -> bool:
+    """Whether the frame's centre lies within the box."""
+    across = frame.left + frame.side / 2 - box.left
+    down = frame.top + frame.side / 2 - box.top
     return 0 < across < box.side and 0 < down < box.side
 
 
-def measure(data: Path, artifact: Path, count: int | None, seed: int) -> dict[str, float]:
-    """Shares of faces that were found, and of found faces whose label stayed or is right."""
+def compose(faces: NDArray[np.uint8], draw: np.random.Generator) -> tuple[Image.Image, list[Box]]:
+    """Faces, uint8 (N, 48, 48), in one picture, tiled from pictures of one; and where they lie."""
+    across = math.ceil(math.sqrt(len(faces)))
+    picture = Image.new("RGB", (across * WIDTH, math.ceil(len(faces) / across) * HEIGHT))
+    frames = []
+    for number, face in enumerate(faces):
+        left, top = number % across * WIDTH, number // across * HEIGHT
+        tile, frame = paste(face, draw)
+        picture.paste(tile, (left, top))
+        frames.append(Box(left + frame.left, top + frame.top, frame.side))
+    return picture, frames
+
+
+@dataclass
+class Cuts:
+    """Faces that were found: their rows, as the service cuts them out, and along their edges."""
+
+    rows: list[int] = field(default_factory=list)
+    found: list[NDArray[np.uint8]] = field(default_factory=list)
+    framed: list[NDArray[np.uint8]] = field(default_factory=list)
+    elsewhere: int = 0
+
+    def look(self, picture: Image.Image, frames: dict[int, Box]) -> None:
+        """Add what is found in a picture whose faces, by their rows, lie in the frames."""
+        boxes = find(picture)
+        for row, frame in frames.items():
+            held = [box for box in boxes if holds(box, frame)]
+            boxes = [box for box in boxes if box not in held]
+            if held:
+                self.rows.append(row)
+                self.found.append(cut_face(picture, held[0]))
+                self.framed.append(cut_face(picture, frame))
+        self.elsewhere += len(boxes)
+
+
+def measure(
+    data: Path, artifact: Path, count: int | None, together: int, seed: int
+) -> dict[str, float]:
+    """Shares of faces that were found, and of found faces whose label stayed or is right.
+
+    `in_frame` is for cuts along the pasted face's own edges, which no detector can know.
+    """
     faces = load_split(data, "validation")
     draw = np.random.default_rng(seed)
     chosen = draw.permutation(len(faces))[:count]
-    rows, cuts, elsewhere = [], [], 0
-    for row in chosen:
-        picture, place = paste(faces.images[row], draw)
-        boxes = find(picture)
-        held = [box for box in boxes if holds(box, place)]
-        elsewhere += len(boxes) - len(held)
-        if held:
-            rows.append(row)
-            cuts.append(cut_face(picture, held[0]))
+    cuts = Cuts()
+    for start in range(0, len(chosen), together):
+        rows = chosen[start : start + together]
+        picture, frames = compose(faces.images[rows], draw)
+        cuts.look(picture, dict(zip(rows.tolist(), frames, strict=True)))
     predictor = Predictor(load_artifact(artifact), "cpu", 64)
-    alone = predictor.predict(faces.images[rows]).argmax(1)
-    within = predictor.predict(np.stack(cuts)).argmax(1)
-    labels = faces.labels[rows]
+    alone = predictor.predict(faces.images[cuts.rows]).argmax(1)
+    within = predictor.predict(np.stack(cuts.found)).argmax(1)
+    in_frame = predictor.predict(np.stack(cuts.framed)).argmax(1)
+    labels = faces.labels[cuts.rows]
     return {
         "faces": len(chosen),
-        "found": len(rows) / len(chosen),
-        "found_elsewhere": elsewhere,
+        "found": len(cuts.rows) / len(chosen),
+        "found_elsewhere": cuts.elsewhere,
         "label_stays": float((alone == within).mean()),
+        "label_stays_in_frame": float((alone == in_frame).mean()),
         "right_alone": float((alone == labels).mean()),
         "right_within": float((within == labels).mean()),
+        "right_in_frame": float((in_frame == labels).mean()),
     }
 
 
@@ -87,10 +127,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--artifact", type=Path, default=Path("models/compact"))
     parser.add_argument("--count", type=int, help="faces to measure; all if left out")
+    text = "faces in each picture (default: %(default)s)"
+    parser.add_argument("--together", type=int, default=1, help=text)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    found = measure(options.data, options.artifact, options.count, options.seed)
-    print(json.dumps({"seed": options.seed, **found}, indent=2))
+    found = measure(options.data, options.artifact, options.count, options.together, options.seed)
+    print(json.dumps({"seed": options.seed, "together": options.together, **found}, indent=2))
 
 
 if __name__ == "__main__":

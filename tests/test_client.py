@@ -170,6 +170,18 @@ def test_items_without_time_are_asked_again_in_smaller_requests() -> None:
     assert names_of(results) == [str(n) for n in range(9)]
 
 
+def test_a_group_without_time_is_halved_instead_of_sent_again() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if len(json.loads(answer_batch(request).content)["results"]) > 2:
+            error = {"code": "deadline_exceeded", "message": "Late."}
+            return httpx.Response(503, json={"error": error})
+        return answer_batch(request)
+
+    with client_of(answer) as client:
+        results = list(client.predict_many(b"%d" % n for n in range(5)))
+    assert names_of(results) == [str(n) for n in range(5)]
+
+
 def test_groups_hold_to_the_bytes_of_a_request() -> None:
     groups = list(make_groups([b"x" * 300] * 5 + [b"y" * 9000], 32, 1600))
     assert [len(group) for group in groups] == [2, 2, 2]

@@ -148,6 +148,7 @@ def test_faces_of_a_photo_are_boxed_and_explained(page: Page, tmp_path: Path) ->
     page.set_input_files("#files", [tmp_path / "group.png", tmp_path / "wall.png"])
     expect(page.locator("figure .verdict")).to_have_count(2)
     expect(page.locator("figure .box")).to_have_text(["1", "2"])
+    expect(page.locator("figure.many .thumb")).to_have_count(2)
     expect(page.locator("figure .fault")).to_contain_text("No face was found")
     page.locator("figure button").first.click()
     expect(page.locator("figure img.heat")).to_have_count(1)
@@ -162,6 +163,18 @@ def test_cropped_faces_are_read_as_they_are(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#files", tmp_path / "crop.png")
     expect(page.locator("figure .verdict")).to_have_count(1)
     expect(page.locator("figure .box")).to_have_count(0)
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_picture_without_a_face_can_be_read_as_one(page: Page, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), "grey").save(tmp_path / "crop.png")
+    page.set_input_files("#files", tmp_path / "crop.png")
+    page.get_by_role("button", name="read it as one face").click()
+    expect(page.locator("figure .verdict")).to_have_count(1)
+    expect(page.locator("#status")).to_contain_text("crop.png: ")
+    page.get_by_role("button", name="show what spoke for it").click()
+    expect(page.locator("figure img.heat")).to_have_count(1)
 
 
 @pytest.mark.slow

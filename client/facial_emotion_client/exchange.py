@@ -63,21 +63,26 @@ def ask_group(group: list[bytes | Failure], faces: bool, retry: Retry) -> Talk[l
     return [item if isinstance(item, Failure) else next(answered) for item in group]
 
 
-def _ask_many(contents: list[bytes], faces: bool, retry: Retry) -> Talk[list[Result]]:
+def _ask_many(
+    contents: list[bytes], faces: bool, retry: Retry, delay: float = 0.0
+) -> Talk[list[Result]]:
     if not contents:
         return []
     path = _path("predict_batch", faces)
-    call = Call("POST", path, tuple(("images", content) for content in contents))
-    outcome = yield from persist(call, retry)
+    call = Call("POST", path, tuple(("images", content) for content in contents), delay)
+    outcome = yield from persist(call, retry, _is_late if len(contents) > 1 else lambda _: False)
     try:
         results = understand(outcome, lambda answer: to_results(answer, len(contents)))
     except EmotionError as error:
-        if error.status not in _TOO_MUCH:
+        if error.status not in _TOO_MUCH and error.code != _LATE:
+            raise
+        if error.code == _LATE and len(contents) == 1:
             raise
         if len(contents) == 1:
             return [Failure(error.code, error.message)]
         middle = len(contents) // 2
-        first = yield from _ask_many(contents[:middle], faces, retry)
+        wait = (retry.wait(outcome, 0) or 0.0) if _is_late(outcome) else 0.0
+        first = yield from _ask_many(contents[:middle], faces, retry, wait)
         return first + (yield from _ask_many(contents[middle:], faces, retry))
     late = [n for n, item in enumerate(results) if isinstance(item, Failure) and item.code == _LATE]
     if late and len(contents) > 1:
@@ -87,6 +92,13 @@ def _ask_many(contents: list[bytes], faces: bool, retry: Retry) -> Talk[list[Res
             for number, result in zip(some, again, strict=True):
                 results[number] = result
     return results
+
+
+def _is_late(outcome: Outcome) -> bool:
+    """Whether there was no time for the whole group; half of it may be quick enough."""
+    if not isinstance(outcome, httpx.Response) or outcome.status_code != 503:
+        return False
+    return _refusal(outcome).code == _LATE
 
 
 def understand(outcome: Outcome, read: Callable[[Any], T]) -> T:

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -84,11 +84,13 @@ class Retry:
 DEFAULT: Final = Retry()
 
 
-def persist(call: Call, retry: Retry) -> Generator[Call, Outcome, Outcome]:
+def persist(
+    call: Call, retry: Retry, enough: Callable[[Outcome], bool] = lambda _: False
+) -> Generator[Call, Outcome, Outcome]:
     """Yield the call, again and again with delays, until its outcome is final.
 
     Whoever drives it waits for the delay, makes the call and sends the outcome back; so
-    one policy serves blocking and asynchronous code.
+    one policy serves blocking and asynchronous code. An outcome that is `enough` is final too.
 
     Returns:
         The last outcome.
@@ -97,7 +99,7 @@ def persist(call: Call, retry: Retry) -> Generator[Call, Outcome, Outcome]:
     outcome = yield call
     for attempt in itertools.count():
         wait = retry.wait(outcome, attempt)
-        if wait is None or monotonic() - begun + wait >= retry.total:
+        if wait is None or enough(outcome) or monotonic() - begun + wait >= retry.total:
             break
         outcome = yield replace(call, delay=wait)
     return outcome

@@ -51,14 +51,14 @@ function showPrediction(prediction) {
 }
 
 /** A button that shows where in the file's face the network saw the label. */
-function showReason(file, number) {
+function showReason(file, number, choice) {
   const button = make("button", "", "show what spoke for it");
   button.type = "button";
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
       const headers = { "Content-Type": file.type };
-      const path = `explain?faces=${faces()}&face=${number}`;
+      const path = `explain?faces=${choice}&face=${number}`;
       const image = make("img", "heat");
       image.alt = "The face as the network reads it; what spoke for the label is red.";
       image.src = URL.createObjectURL(await ask(path, { method: "POST", body: file, headers }));
@@ -76,8 +76,18 @@ const predictions = (answer) => answer.faces ?? [answer];
 function showAnswer(file, answer) {
   const found = predictions(answer);
   return found.map((prediction, number) => {
-    const name = found.length > 1 ? [make("h2", "", `face ${number + 1}`)] : [];
-    return make("div", "face", ...name, ...showPrediction(prediction), showReason(file, number));
+    const name = found.length > 1 ? [make("h2", "", make("canvas", "thumb"), `face ${number + 1}`)] : [];
+    return make("div", "face", ...name, ...showPrediction(prediction), showReason(file, number, answer.faces ? "auto" : "crop"));
+  });
+}
+
+/** Draw each face beside its number; in a small picture the boxes' numbers cannot be read. */
+function showThumbs(place, found, image) {
+  [...place.querySelectorAll(".thumb")].forEach((canvas, number) => {
+    const { left, top, side } = found[number].box;
+    canvas.width = canvas.height = 96;
+    canvas.ariaHidden = "true";
+    canvas.getContext("2d").drawImage(image, left, top, side, side, 0, 0, 96, 96);
   });
 }
 
@@ -107,23 +117,45 @@ function makeFigure(file) {
   image.src = URL.createObjectURL(file);
   image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   image.addEventListener("error", () => image.remove());
-  const place = make("div", "answer", "…");
+  const place = make("div", "answer", "waiting for the answer …");
+  place.ariaBusy = "true";
   const caption = make("figcaption", "", make("div", "name", file.name || "pasted picture"), place);
   return { file, place, stage, image, figure: make("figure", "", stage, caption) };
 }
 
 const GROUP = 8;
 
-async function showResult({ file, place, stage, image }, result) {
+async function showResult({ file, place, stage, image, figure }, result) {
+  const found = result.error ? [] : predictions(result);
+  place.ariaBusy = "false";
+  figure.classList.toggle("many", found.length > 1);
   if (result.error) {
     place.replaceChildren(...showFault(result.error.message));
+    if (result.error.code === "no_face") place.append(offerCrop({ file, place, stage, image, figure }));
     return;
   }
   place.replaceChildren(...showAnswer(file, result));
   await image.decode().then(
-    () => showBoxes(stage, predictions(result), image.naturalWidth, image.naturalHeight),
+    () => {
+      showBoxes(stage, found, image.naturalWidth, image.naturalHeight);
+      showThumbs(place, found, image);
+    },
     () => {},
   );
+}
+
+/** A button that reads a picture in which no face was found as one face. */
+function offerCrop(item) {
+  const button = make("button", "", "read it as one face");
+  button.type = "button";
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const headers = { "Content-Type": item.file.type };
+    const asked = ask("predict?faces=crop", { method: "POST", body: item.file, headers });
+    await showResult(item, await asked.catch(({ message }) => ({ error: { message } })));
+    say(`${item.file.name || "pasted picture"}: ${item.place.querySelector("p").textContent}.`);
+  });
+  return button;
 }
 
 /** Send files in groups, so that the first answers come early. */
@@ -142,7 +174,7 @@ async function label(files) {
       await Promise.all(results.map((result, index) => showResult(group[index], result)));
       done += group.length;
     } catch (error) {
-      for (const { place } of group) place.replaceChildren(...showFault(error.message));
+      for (const item of group) await showResult(item, { error: { message: error.message } });
       say(error.message, true);
     }
   }
