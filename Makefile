@@ -69,5 +69,5 @@ $(VENV)/service.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/develop.stamp: $(VENV)/service.stamp client/pyproject.toml
-	$(INSTALL) --editable '.[compile,faces,search,dev]' --editable ./client
+	$(INSTALL) --editable '.[compile,faces,postgres,search,dev]' --editable ./client
 	@touch $@

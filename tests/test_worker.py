@@ -168,7 +168,7 @@ def test_a_slot_that_kills_its_workers_is_given_up(study: Study, storage: RDBSto
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (Protocol(data_digest="other"), "data_digest is 'digest' there, 'other' here"),
+        (Protocol(data_digest="other"), "the train split has digest digest there, other here"),
         (Protocol(data_digest="digest", space="residual"), "space is 'paper' there"),
     ],
 )
