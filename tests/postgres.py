@@ -30,9 +30,18 @@ def postgres() -> Iterator[str]:
         if user:
             shutil.chown(folder, user)
         data = folder / "data"
-        command = [binaries / "initdb", "-D", data, "-U", "search", "-A", "trust", "--no-sync"]
+        command = [
+            str(binaries / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            "search",
+            "-A",
+            "trust",
+            "--no-sync",
+        ]
         subprocess.run(command, user=user, cwd="/", check=True, capture_output=True)
-        command = [binaries / "postgres", "-D", data, "-k", folder, "-h", "", "-F"]
+        command = [str(binaries / "postgres"), "-D", str(data), "-k", name, "-h", "", "-F"]
         with subprocess.Popen(command, user=user, cwd="/", stderr=subprocess.DEVNULL) as server:
             try:
                 while not list(folder.glob(".s.PGSQL.*")):
