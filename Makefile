@@ -88,5 +88,5 @@ $(VENV)/service.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/develop.stamp: $(VENV)/service.stamp client/pyproject.toml
-	$(INSTALL) --editable '.[compile,faces,tracing,search,dev]' --editable ./client
+	$(INSTALL) --editable '.[compile,faces,tracing,postgres,search,dev]' --editable ./client
 	@touch $@

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from search.arguments import add_artifact, add_data, add_device, add_storage, positive
+from search.arguments import add_artifact, add_data, add_device, add_storage, count, positive
 from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
 from search.config import NETWORKS, PRESETS, RECIPES
 from search.errors import DataError, StoppedError, StudyError, TrainingError
@@ -61,8 +61,8 @@ def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--max-parameters", type=positive, default=0, help="prune larger networks")
     parser.add_argument("--max-flops", type=positive, default=0, help="prune costlier networks")
     parser.add_argument("--workers", type=positive, default=1, help="processes on this machine")
-    parser.add_argument("--confirm", type=int, default=6, help="best trials to train again")
-    parser.add_argument("--confirm-seeds", type=int, default=3, help="seeds for each of them")
+    parser.add_argument("--confirm", type=count, default=6, help="best trials to train again")
+    parser.add_argument("--confirm-seeds", type=count, default=3, help="seeds for each of them")
     text = "seconds between a trial's signs of life; after three without one it counts as dead"
     parser.add_argument("--heartbeat", type=positive, default=10, help=text)
     parser.set_defaults(command=run_run)

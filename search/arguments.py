@@ -33,3 +33,11 @@ def positive(text: str) -> int:
     if value < 1:
         raise ValueError(text)
     return value
+
+
+def count(text: str) -> int:
+    """An argument of 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value

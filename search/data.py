@@ -104,19 +104,35 @@ def drop_duplicates(faces: Faces) -> Faces:
 
 def _read_csv(path: Path, usage: str) -> Iterator[tuple[int, bytes]]:
     with path.open(newline="") as file:
-        reader = csv.reader(file)
-        # icml_face_data.csv has a blank before its column names.
-        columns = [name.strip().lower() for name in next(reader, [])]
-        missing = {"emotion", "pixels", "usage"} - set(columns)
-        if missing:
-            raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
-        emotion, pixels, use = (columns.index(name) for name in ("emotion", "pixels", "usage"))
-        for number, row in enumerate(reader, start=2):
-            try:
-                if row[use].strip() == usage:
-                    yield _parse_label(row[emotion]), _parse_pixels(row[pixels])
-            except (ValueError, IndexError) as error:
-                raise DataError(f"{path}, line {number}: {error}") from None
+        try:
+            yield from _parse_rows(path, csv.reader(file), usage)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path}: not a csv file ({error})") from None
+
+
+def _parse_rows(path: Path, rows: Iterator[list[str]], usage: str) -> Iterator[tuple[int, bytes]]:
+    # icml_face_data.csv has a blank before its column names.
+    columns = [name.strip().lower() for name in next(rows, [])]
+    missing = {"emotion", "pixels", "usage"} - set(columns)
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
+    emotion, pixels, use = (columns.index(name) for name in ("emotion", "pixels", "usage"))
+    for number, row in enumerate(rows, start=2):
+        try:
+            if _parse_usage(row[use]) == usage:
+                yield _parse_label(row[emotion]), _parse_pixels(row[pixels])
+        except IndexError:
+            words = f"{len(row)} fields, expected {len(columns)}"
+            raise DataError(f"{path}, line {number}: {words}") from None
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+
+
+def _parse_usage(text: str) -> str:
+    usage = text.strip()
+    if usage not in USAGES.values():
+        raise ValueError(f"unknown usage {text!r}, expected {', '.join(USAGES.values())}")
+    return usage
 
 
 def _parse_label(text: str) -> int:

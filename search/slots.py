@@ -9,13 +9,15 @@ again would not change (attribute `reason`).
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from optuna import Study, Trial, create_trial
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, fail_stale_trials
-from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages._rdb.models import TrialModel
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import update
 
 MAX_DEATHS: Final = 3
 """Workers that may die within one slot before it is given up."""
@@ -65,7 +67,7 @@ def open_slots(
             study.add_trial(_repeat(trials))
 
 
-def claim_slot(study: Study, storage: BaseStorage, wanted: Collection[int]) -> Trial | None:
+def claim_slot(study: Study, storage: RDBStorage, wanted: Collection[int]) -> Trial | None:
     """Take a waiting trial that no other worker has, or None where there is none."""
     slots = group_slots(study.get_trials(deepcopy=False))
     for slot in sorted(slots.keys() & set(wanted)):
@@ -78,7 +80,7 @@ def claim_slot(study: Study, storage: BaseStorage, wanted: Collection[int]) -> T
     return None
 
 
-def close_surplus(study: Study, storage: BaseStorage, wanted: Collection[int]) -> None:
+def close_surplus(study: Study, storage: RDBStorage, wanted: Collection[int]) -> None:
     """Fail the waiting trials of slots that are done, which idle workers opened at once."""
     slots = group_slots(study.get_trials(deepcopy=False))
     for slot in slots.keys() & set(wanted):
@@ -96,15 +98,19 @@ def is_busy(study: Study) -> bool:
     return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
-    try:
-        # A running trial without any sign of life never counts as dead, so that comes first:
-        # the worker may be killed at once.
-        if isinstance(storage, BaseHeartbeat):
-            storage.record_heartbeat(trial._trial_id)
-        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-    except UpdateFinishedTrialError:
-        return False
+def _take(storage: RDBStorage, trial: FrozenTrial) -> bool:
+    # A running trial without any sign of life never counts as dead, so that comes first:
+    # the worker may be killed at once.
+    storage.record_heartbeat(trial._trial_id)
+    # In one statement, because Optuna looks first and then writes, and SQLite has no lock on
+    # a row: two workers would both have it now and then.
+    claim = (
+        update(TrialModel)
+        .where(TrialModel.trial_id == trial._trial_id, TrialModel.state == TrialState.WAITING)
+        .values(state=TrialState.RUNNING, datetime_start=datetime.now())
+    )
+    with storage.engine.begin() as connection:
+        return connection.execute(claim).rowcount == 1
 
 
 def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:

@@ -83,7 +83,8 @@ def connect(storage: str, heartbeat: int = 10) -> RDBStorage:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
         raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
     except ImportError as error:
-        raise StudyError(f"the storage's driver is not installed: {error}") from None
+        hint = "for PostgreSQL write postgresql+psycopg2:// and install the extra postgres"
+        raise StudyError(f"the storage's driver is not installed ({error}); {hint}") from None
 
 
 def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Study:
@@ -106,12 +107,7 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
             raise StudyError(f"study {name} was not made by this program")
         study.set_user_attr("protocol", wanted)
     elif found != wanted:
-        differing = [
-            f"{key} is {found.get(key)!r} there, {wanted[key]!r} here"
-            for key in wanted
-            if found.get(key) != wanted[key]
-        ]
-        raise StudyError(f"study {name} was begun otherwise: {'; '.join(differing)}")
+        raise StudyError(f"study {name} was begun otherwise: {_tell_difference(found, wanted)}")
     return study
 
 
@@ -130,6 +126,28 @@ def find_study(storage: RDBStorage, name: str) -> tuple[optuna.Study, Protocol]:
         return study, Protocol(**study.user_attrs["protocol"])
     except (KeyError, TypeError):
         raise StudyError(f"study {name} was not made by this program") from None
+
+
+def _tell_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    words = [
+        f"{key} is {found.get(key)!r} there, {wanted[key]!r} here"
+        for key in differing
+        if key != "data_digest"
+    ]
+    if "data_digest" in differing:
+        words.append(_tell_data(found.get("data_digest", ""), wanted["data_digest"]))
+    return "; ".join(words)
+
+
+def _tell_data(found: str, wanted: str) -> str:
+    splits = zip(("train", "validation"), found.split("/"), wanted.split("/"), strict=False)
+    words = [
+        f"the {split} split has digest {there[:12]} there, {here[:12]} here"
+        for split, there, here in splits
+        if there != here
+    ]
+    return "; ".join(words)
 
 
 def _first_line(error: Exception) -> str:

@@ -204,7 +204,8 @@ def draw_cost(trials: list[FrozenTrial]) -> Figure:
         axis.scatter(costs, values, s=14)
         axis.step(costs[front], values[front], where="post", color="C1")
         for row in front:
-            axis.annotate(str(trials[row].number), (costs[row], values[row]), fontsize=7)
+            place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 8}
+            axis.annotate(str(trials[row].number), (costs[row], values[row]), **place)
         axis.set(xscale="log", xlabel=label)
         axis.grid(alpha=0.3)
     axes[0].set(ylabel="validation accuracy")
@@ -246,10 +247,12 @@ def draw_slices(trials: list[FrozenTrial], columns: int = 4) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axis in axes[len(names) :]:
         axis.axis("off")
+    logarithmic = {n for t in trials for n, d in t.distributions.items() if getattr(d, "log", 0)}
     for axis, name in zip(axes, names, strict=False):
         pairs = [(t.params[name], t.value or 0.0) for t in trials if name in t.params]
         _draw_slice(axis, pairs)
-        axis.set_xlabel(name)
+        axis.set(xlabel=name, xscale="log" if name in logarithmic else axis.get_xscale())
+    figure.supylabel("validation accuracy", fontsize=10)
     return figure
 
 

@@ -1,17 +1,21 @@
 """A worker: takes slots until the study is done, and shows that it lives."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from optuna import Study, Trial, TrialPruned
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.slots import claim_slot, is_busy, open_slots
 from search.trial import TrialFailedError
+
+LOG: Final = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 2.0
 """Pause of a worker that finds nothing to do while others, who may die, still run."""
@@ -47,18 +51,27 @@ def run_trial(
     """Run a claimed trial and record its value, or why it has none."""
     try:
         with sign_of_life(storage, trial._trial_id):
-            value = objective(trial)
+            _settle(study, trial, objective)
+    except UpdateFinishedTrialError:
+        LOG.warning("trial %d counts as dead, for want of signs of life; it is lost", trial.number)
+    except BaseException:
+        # Where the storage is gone the trial counts as dead by and by.
+        with suppress(UpdateFinishedTrialError, StorageInternalError):
+            trial.set_user_attr("interrupted", True)
+            study.tell(trial, state=TrialState.FAIL)
+        raise
+
+
+def _settle(study: Study, trial: Trial, objective: Callable[[Trial], float]) -> None:
+    try:
+        value = objective(trial)
     except TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     except TrialFailedError as error:
         trial.set_user_attr("reason", str(error))
         study.tell(trial, state=TrialState.FAIL)
-    except BaseException:
-        trial.set_user_attr("interrupted", True)
-        study.tell(trial, state=TrialState.FAIL)
-        raise
     else:
-        study.tell(trial, value)
+        study.tell(trial, value, skip_if_finished=True)
 
 
 @contextmanager
@@ -69,7 +82,9 @@ def sign_of_life(storage: RDBStorage, trial_id: int) -> Iterator[None]:
 
     def beat() -> None:
         while not over.is_set():
-            storage.record_heartbeat(trial_id)
+            # A storage that is away for a moment may be back for the next one.
+            with suppress(StorageInternalError):
+                storage.record_heartbeat(trial_id)
             over.wait(interval)
 
     thread = threading.Thread(target=beat, daemon=True)

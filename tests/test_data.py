@@ -45,6 +45,7 @@ def test_all_three_forms_give_the_same_arrays(tmp_path: Path) -> None:
         ("pixels", "x", "line 3"),
         ("emotion", "7", "line 3: unknown label '7'"),
         ("emotion", "happy", "line 3: unknown label"),
+        ("Usage", "Trainig", "line 3: unknown usage 'Trainig'"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, field: str, value: str, words: str) -> None:
@@ -59,6 +60,15 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     write_csv(tmp_path / "bad.csv", ["emotion", "Usage"], [])
     with pytest.raises(DataError, match="no column pixels"):
         load_split(tmp_path / "bad.csv", "train")
+
+
+def test_a_short_row_and_a_file_that_is_no_csv_are_named(tmp_path: Path) -> None:
+    (tmp_path / "short.csv").write_text("emotion,pixels,Usage\n3,1 2 3\n")
+    with pytest.raises(DataError, match="line 2: 2 fields, expected 3"):
+        load_split(tmp_path / "short.csv", "train")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(DataError, match="not a csv file"):
+        load_split(tmp_path / "binary.csv", "train")
 
 
 def test_a_bad_image_is_named(data: Path) -> None:

@@ -1,5 +1,14 @@
+from collections.abc import Sequence
+from typing import Any
+
 import optuna
 import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FixedTrial
 
 from search.sampler import SlotSampler
@@ -65,10 +74,41 @@ class _Drawn:
     def __init__(self, study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:
         self.study, self.frozen = study, frozen
 
+    def suggest_float(self, name: str, low: float, high: float, log: bool = False) -> float:
+        return float(self._sample(name, FloatDistribution(low, high, log=log)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._sample(name, CategoricalDistribution(choices))
+
     def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> int:
-        distribution = optuna.distributions.IntDistribution(low, high, step=step)
+        return int(self._sample(name, IntDistribution(low, high, step=step)))
+
+    def _sample(self, name: str, distribution: BaseDistribution) -> Any:
         sampler = self.study.sampler
-        return int(sampler.sample_independent(self.study, self.frozen, name, distribution))
+        return sampler.sample_independent(self.study, self.frozen, name, distribution)
+
+
+def test_the_residual_space_is_never_left() -> None:
+    study = optuna.create_study(sampler=SlotSampler(5))
+    seen: dict[str, set[object]] = {name: set() for name in ("stem", "stride", "depth", "stages")}
+    for slot in range(DRAWS):
+        frozen = optuna.create_trial(
+            state=optuna.trial.TrialState.RUNNING, user_attrs={"slot": slot}
+        )
+        candidate = SPACES["residual"](_Drawn(study, frozen), 20)  # type: ignore[arg-type]
+        network, recipe = candidate.network, candidate.recipe
+        assert isinstance(network, ResidualConfig)
+        assert all(width % 8 == 0 and 16 <= width <= 96 * 8 for width in network.channels)
+        low, high = (3e-4, 1e-2) if recipe.optimizer == "adamw" else (5e-3, 1e-1)
+        assert low <= recipe.learning_rate <= high and 1e-3 <= recipe.weight_decay <= 1e-1
+        assert network.drop_path <= 0.2 and network.head_dropout <= 0.4
+        assert recipe.label_smoothing <= 0.2
+        seen["stem"].add(network.stem_channels)
+        seen["stride"].add(network.stem_stride)
+        seen["depth"].update(network.depths)
+        seen["stages"].add(len(network.channels))
+    expected = {"stem": {16, 32, 48, 64}, "stride": {1, 2}, "depth": {1, 2, 3}}
+    assert seen == expected | {"stages": {2, 3, 4}}
 
 
 def test_the_residual_space_builds() -> None:

@@ -1,4 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import optuna
 import pytest
@@ -9,6 +11,7 @@ from optuna.trial import TrialState
 from search.errors import StudyError
 from search.slots import (
     MAX_DEATHS,
+    _take,
     claim_slot,
     close_surplus,
     count_done,
@@ -60,6 +63,36 @@ def test_each_slot_is_run_once_by_two_workers(study: Study, storage: RDBStorage)
     second = claim_slot(study, storage, range(4))
     assert first and second and first.number != second.number
     assert len(study.trials) == 4
+
+
+def test_of_workers_at_one_moment_only_one_gets_the_trial(tmp_path: Path, study: Study) -> None:
+    open_slots(study, range(15))
+    barrier = Barrier(4)
+
+    def claim_all(_: int) -> list[bool]:
+        own = connect(str(tmp_path / "new" / "search.db"))
+        trials = study.get_trials(deepcopy=False)
+        return [_take(own, trial) for trial in trials if barrier.wait() >= 0]
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(claim_all, range(4)))
+    assert [sum(takers) for takers in zip(*taken, strict=True)] == [1] * 15
+
+
+def test_a_worker_whose_trial_was_taken_for_dead_goes_on(
+    study: Study, storage: RDBStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def sleep_too_long(trial: Trial) -> float:
+        value = draw(trial)
+        if len(study.trials) == 1:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            trial.report(value, 1)
+        return value
+
+    work(study, storage, range(1), sleep_too_long)
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE"]
+    assert study.trials[0].params == study.trials[1].params
+    assert "trial 0 counts as dead" in caplog.text
 
 
 def test_a_slot_that_was_opened_twice_is_run_once(study: Study, storage: RDBStorage) -> None:
@@ -135,7 +168,7 @@ def test_a_slot_that_kills_its_workers_is_given_up(study: Study, storage: RDBSto
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (Protocol(data_digest="other"), "data_digest is 'digest' there, 'other' here"),
+        (Protocol(data_digest="other"), "the train split has digest digest there, other here"),
         (Protocol(data_digest="digest", space="residual"), "space is 'paper' there"),
     ],
 )

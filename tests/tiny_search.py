@@ -1,0 +1,26 @@
+"""`python -m search` whose paper's space is one of tiny networks; its workers import this too."""
+
+import sys
+
+from optuna import Trial
+
+from search.__main__ import main
+from search.config import Recipe
+from search.space import SPACES, Candidate
+from service.network import PlainConfig
+
+
+def suggest_tiny(trial: Trial, epochs: int) -> Candidate:
+    """Networks and choices that train in about a second."""
+    first = trial.suggest_int("first_kernels", 4, 16)
+    further = trial.suggest_int("further_layers", 1, 3)
+    kernels = [trial.suggest_int(f"kernels_{layer}", 4, 16) for layer in range(1, further + 1)]
+    network = PlainConfig(channels=(first, *kernels), dense_units=16)
+    rate = trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
+    return Candidate(network, Recipe(epochs=epochs, batch_size=32, learning_rate=rate))
+
+
+SPACES["paper"] = suggest_tiny
+
+if __name__ == "__main__":
+    sys.exit(main())
