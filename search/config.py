@@ -20,7 +20,7 @@ NETWORKS: Final[dict[str, NetworkConfig]] = {
         depths=(1, 2, 2),
         drop_path=0.1,
         head_dropout=0.3,
-        soften=0.12,
+        soften=0.1,
     ),
     # Full resolution and fewer parameters than the paper's; made for a GPU.
     "accurate": ResidualConfig(
@@ -30,7 +30,7 @@ NETWORKS: Final[dict[str, NetworkConfig]] = {
         depths=(2, 3, 3),
         drop_path=0.2,
         head_dropout=0.3,
-        soften=0.12,
+        soften=0.1,
     ),
 }
 
