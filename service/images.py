@@ -1,7 +1,7 @@
 """Request bytes to a 48x48 grey face.
 
 The rule, for any size and mode: the first frame, the largest centred square, reduced or
-enlarged to 48x48 (bilinear with antialiasing), transparent parts over white, grey by
+enlarged to 48x48 (Lanczos), transparent parts over white, grey by
 ITU-R 601 luma, 16-bit levels divided by 257, then turned as EXIF says. An image of
 48x48 grey levels passes unchanged.
 """
@@ -236,7 +236,9 @@ def _mend_transparency(image: Image.Image, content: bytes) -> None:
 def _resize(image: Image.Image, square: Square) -> Image.Image:
     if image.size == (IMAGE_SIZE, IMAGE_SIZE):
         return image
-    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, square, 2.0)
+    # As sharp as FER2013's own faces: of those enlarged and reduced again 94 % keep their label,
+    # after bilinear reduction 88 % (benchmarks/reduction.py).
+    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS, square, 2.0)
 
 
 def _too_slow() -> RequestError:
