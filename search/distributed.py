@@ -97,7 +97,9 @@ class SharedBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(features)
         axes = [0, *range(2, features.ndim)]
-        moments = torch.stack((features.mean(axes), features.square().mean(axes)))
+        # Under autocast the features are bfloat16, too coarse for a variance.
+        exact = features.float()
+        moments = torch.stack((exact.mean(axes), exact.square().mean(axes)))
         total: Tensor = _SumOverProcesses.apply(moments)
         mean, square = total / world()
         variance = square - mean.square()
@@ -105,7 +107,7 @@ class SharedBatchNorm(_BatchNorm):
         shape = [1, -1, *[1] * (features.ndim - 2)]
         scale: Tensor = (variance + self.eps).rsqrt() * self.weight
         offset: Tensor = self.bias - mean * scale
-        return features * scale.view(shape) + offset.view(shape)
+        return (exact * scale.view(shape) + offset.view(shape)).to(features.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:

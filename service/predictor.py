@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.artifact import Artifact
-from service.bfloat16 import SIZES, compile_bfloat16
+from service.bfloat16 import SIZES, TOLERANCE, compile_bfloat16
 from service.compiled import compiled_path, load_compiled
 from service.device import pick_device, pick_precision
 from service.preprocess import IMAGE_SIZE, standardize
 
 LOG: Final = logging.getLogger("bentoml.facial_emotion")
 
-NEAR_TIE: Final = 0.02
+NEAR_TIE: Final = 2 * TOLERANCE
 """Lead of the likeliest label below which float32 decides; rounding moves it by less."""
 
 

@@ -72,7 +72,7 @@ def test_a_torn_model_is_named(environment: dict[str, str], tmp_path: Path) -> N
     weights.write_bytes(weights.read_bytes()[:1000])
     done = run_tool(serve_command(free_port()), variables)
     assert done.returncode != 0
-    assert f"error: {weights}: SHA-256" in done.stderr
+    assert f"{weights}: SHA-256" in done.stderr
 
 
 def test_a_model_that_answers_otherwise_is_refused(
@@ -86,7 +86,7 @@ def test_a_model_that_answers_otherwise_is_refused(
     write_golden(folder, even)
     done = run_tool(serve_command(free_port()), variables)
     assert done.returncode != 0
-    assert "error: a golden face's score is off by" in done.stderr
+    assert "a golden face's score is off by" in done.stderr
     assert "Traceback" not in done.stderr
 
 
