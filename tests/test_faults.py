@@ -191,8 +191,12 @@ def test_a_client_that_never_reads_does_not_keep_the_server(environment: dict[st
 
 
 def test_the_files_of_metrics_are_removed(environment: dict[str, str]) -> None:
-    folders = Path("/dev/shm")
-    before = set(folders.glob("facial-emotion-*"))
-    with running({**environment, "EMOTION_WORKERS": "1"}):
-        assert set(folders.glob("facial-emotion-*")) - before
-    assert not set(folders.glob("facial-emotion-*")) - before
+    with running({**environment, "EMOTION_WORKERS": "1"}) as (_, process):
+        (worker,) = workers(process.pid)
+        variables = dict(
+            variable.partition("=")[::2]
+            for variable in read(worker, "environ").decode().split("\0")
+        )
+        folder = Path(variables["FACIAL_EMOTION_METRICS"])
+        assert any(folder.iterdir())
+    assert not folder.exists()
