@@ -4,7 +4,7 @@
 import os
 from pathlib import Path
 
-from service.exposition import share_metrics
+from service.exposition import share_metrics, shared_folder
 from service.tracing import TRACING, TracingError, prepare_tracing
 
 IS_PARENT = share_metrics()
@@ -83,6 +83,18 @@ def choose_tag() -> str:
     return name if name and BentoModel(name).stored else SETTINGS.model
 
 
+def join_others() -> None:
+    """Share connections evenly with the server's other workers, from now on."""
+    folder, index = shared_folder(), bentoml.server_context.worker_index
+    if folder is None or index is None:
+        return
+    try:
+        APP.state.balance.join(folder, index - 1, SETTINGS.workers)
+    # A full disk is no reason not to serve.
+    except OSError as error:
+        metrics.LOG.error("connections are not shared evenly: %s", error)
+
+
 SETTINGS = read_settings()
 APP = make_app(SETTINGS)
 
@@ -134,6 +146,7 @@ class FacialEmotion:
         metrics.show_model(APP.state.backend.model, APP.state.backend.card)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
+        join_others()
         APP.state.swapper = Swapper(APP, SETTINGS)
         APP.state.swapper.start()
 

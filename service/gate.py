@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
+from service.balance import Balance
 from service.errors import RequestError
 from service.health import Health
 from service.journal import REQUEST_ID
@@ -35,11 +36,14 @@ class Gate:
     Args:
         app: the application within.
         health: told by shutdown; while it drains, connections are closed after each answer.
+        balance: counts the requests, and says when a connection should go to another worker.
         paths: the known paths; all others are counted as `other`.
     """
 
-    def __init__(self, app: ASGIApp, health: Health, paths: frozenset[str]) -> None:
-        self.app, self.health, self.paths = app, health, paths
+    def __init__(
+        self, app: ASGIApp, health: Health, balance: Balance, paths: frozenset[str]
+    ) -> None:
+        self.app, self.health, self.balance, self.paths = app, health, balance, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -58,11 +62,13 @@ class Gate:
                 self._add_headers(message)
             await send(message)
 
+        self.balance.enter()
         trace = TRACING.request(scope, route, request_id, lambda: status)
         try:
             with metrics.IN_PROGRESS.track_inprogress(), trace:
                 await self._answer(scope, receive, send_on, lambda: status)
         finally:
+            self.balance.leave()
             _note(scope["method"], route, status, time.perf_counter() - begun)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
@@ -80,7 +86,7 @@ class Gate:
         headers["X-Request-ID"] = REQUEST_ID.get()
         for name, value in SAFE_HEADERS.items():
             headers.setdefault(name, value)
-        if self.health.draining:
+        if self.health.draining or self.balance.gives_away():
             headers["Connection"] = "close"
 
 

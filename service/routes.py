@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from service import faces, metrics
 from service.access import Access
+from service.balance import Balance
 from service.batching import Batcher
 from service.decoding import Decoder, See, Seen, see_crop, see_photo
 from service.disconnect import while_wanted
@@ -67,7 +68,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
         settings: limits, keys and origins; the defaults if None.
     """
     settings = settings or Settings()
-    health = Health()
+    health, balance = Health(), Balance()
     routes = make_routes()
     paths = frozenset(route.path for route in routes if isinstance(route, Route))
     cors = Middleware(
@@ -80,7 +81,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Gate, health=health, paths=paths),
+            Middleware(Gate, health=health, balance=balance, paths=paths),
             *([cors] if settings.cors_origins else []),
             Middleware(Access, settings=settings),
         ],
@@ -90,7 +91,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
             ClientDisconnect: refuse_gone,
         },
     )
-    app.state.health = health
+    app.state.health, app.state.balance = health, balance
     app.state.load = Load(settings.max_requests, settings.max_buffer_bytes)
     app.state.explaining = anyio.CapacityLimiter(1)
     app.state.decoder = Decoder(settings.threads, settings.max_pixels, settings.max_request_pixels)

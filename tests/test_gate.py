@@ -2,6 +2,7 @@ import json
 import logging
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -178,3 +179,16 @@ def test_a_hung_network_is_neither_ready_nor_for_long_alive() -> None:
         release.set()
 
     with_client(Settings(answer_seconds=0.4, stall_seconds=0.1), work, hang)
+
+
+def test_a_busier_worker_closes_the_connection(tmp_path: Path) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        assert "connection" not in (await client.get("/livez")).headers
+        app.state.balance.join(tmp_path, 0, 2)
+        for _ in range(20):
+            app.state.balance.enter()
+        time.sleep(0.3)
+        assert (await client.get("/livez")).headers["connection"] == "close"
+        assert "connection" not in (await client.get("/livez")).headers
+
+    with_client(Settings(), work)
