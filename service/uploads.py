@@ -159,7 +159,7 @@ def _unsupported(wanted: str) -> RequestError:
 
 
 def _too_large(limit: int) -> RequestError:
-    return RequestError(413, "body_too_large", f"The body is over {limit} bytes.")
+    return RequestError(413, "body_too_large", f"The body is over {limit / 1e6:.3g} MB.")
 
 
 def _too_many(limit: int) -> RequestError:
