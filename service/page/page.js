@@ -353,7 +353,7 @@ function showCard({ model, card }) {
   addRows(table, [
     ["model", model],
     ["network", `${card.name}, ${card.parameters?.toLocaleString("en")} parameters`],
-    ["trained on", `${card.data?.name}: ${card.data?.terms}`],
+    ["trained on", card.data?.terms ?? "not told"],
     ["right on validation", found.accuracy ? `${percent(found.accuracy)} of ${found.images} faces` : "not measured"],
     ["worst expression", found.worst_class ? `${found.worst_class} (F1 ${found.worst_class_f1.toFixed(2)})` : "not measured"],
   ]);
