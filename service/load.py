@@ -65,6 +65,6 @@ class Buffer:
             RequestError: 503, all requests together hold too many.
         """
         if self.load.bytes + count > self.load.max_bytes:
-            raise RequestError(503, "unavailable", "The service is busy: too many bytes are coming in.")
+            raise RequestError(503, "unavailable", "The service is busy: too much is coming in.")
         self.load.bytes += count
         self.bytes += count

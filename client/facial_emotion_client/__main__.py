@@ -17,7 +17,7 @@ KEY = "EMOTION_API_KEY"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 on an error, 2 where the table has failures."""
+    """Run the command; returns the exit status: 0, 1 on an error, 2 with failures in the table."""
     options = build_parser().parse_args(arguments)
     try:
         tally = asyncio.run(label(options))

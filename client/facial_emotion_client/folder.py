@@ -17,7 +17,7 @@ ENDINGS: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
 
 @dataclass
 class Tally:
-    """How many images got a prediction, how many did not, and what the table held of both before."""
+    """Images that got a prediction, those that did not, and what the table held of both before."""
 
     labelled: int = 0
     failed: int = 0

@@ -360,7 +360,8 @@ function showCard({ model, card }) {
   const answered = card.calibration;
   if (answered) {
     const words = `below ${percent(card.uncertain_below)}; of the ${percent(answered.coverage)} others `;
-    addRows(table, [["uncertain", `${words}${percent(answered.accuracy_when_answered)} are right`]]);
+    const others = `${words}${percent(answered.accuracy_when_answered)} are right`;
+    addRows(table, [["uncertain", answered.coverage ? others : "every answer; it is too often wrong"]]);
   }
   byId("card").replaceChildren(table, ...showRobustness(card.robustness?.accuracy ?? {}));
 }
