@@ -19,10 +19,21 @@ from search.train import Plan, Run, fit
 from service.artifact import HISTORY_FILE, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 
-LICENCE = "Apache-2.0 for the code; weights trained on FER2013, for research use only"
-DATA_TERMS = (
-    "FER2013 (Goodfellow et al., Challenges in representation learning, 2013); research use only"
-)
+FER2013_VALIDATION = "ac459d71fc236fb7e22a8c010486a35597d4e4a09336c94cec68dce9909a50b7"
+"""Digest of FER2013's PublicTest split, by which the data set is known."""
+
+FER2013_TERMS = {
+    "name": "FER2013",
+    "terms": "FER2013 (Goodfellow et al., Challenges in representation learning, 2013); "
+    "research use only",
+    "licence": "Apache-2.0 for the code; weights trained on FER2013, for research use only",
+}
+OTHER_TERMS = {
+    "name": "own faces",
+    "terms": "own faces, under the terms of whoever gave them",
+    "licence": "Apache-2.0 for the code; weights as far as the terms of all faces allow that "
+    "they, their teachers and the network they start from were trained on",
+}
 
 
 def retrain(
@@ -137,9 +148,16 @@ def write_history(path: Path, run: Run) -> None:
         writer.writerows(run.history)
 
 
+def find_terms(validation_digest: str) -> dict[str, str]:
+    """The data set's name and terms, and the weights' licence, by its validation split."""
+    return FER2013_TERMS if validation_digest == FER2013_VALIDATION else OTHER_TERMS
+
+
 def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, Any]:
     """The card's facts about a finished run."""
     last = run.history[-1]
+    digest = validation.digest()
+    data = find_terms(digest)
     return {
         "name": name,
         "parameters": count_parameters(run.average),
@@ -149,13 +167,13 @@ def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, An
         "start_from": plan.start_from,
         "teachers": list(plan.teachers),
         "data": {
-            "name": "FER2013",
+            "name": data["name"],
             "train_sha256": plan.train_digest,
-            "validation_sha256": validation.digest(),
-            "terms": DATA_TERMS,
+            "validation_sha256": digest,
+            "terms": data["terms"],
         },
         "commit": run.commit,
-        "licence": LICENCE,
+        "licence": data["licence"],
         "metrics": {
             "validation": {
                 "accuracy": last["validation_accuracy"],

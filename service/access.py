@@ -115,5 +115,6 @@ class Meter:
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
         if wait > 0:
-            headers = {"Retry-After": str(int(wait) + 1)}
-            raise RequestError(429, "rate_limited", "This key's rate is used up.", headers)
+            seconds = int(wait) + 1
+            text = f"This key's rate is used up; ask again in {seconds} s."
+            raise RequestError(429, "rate_limited", text, {"Retry-After": str(seconds)})

@@ -115,7 +115,7 @@ class Batcher:
         if self.running_seconds > self.stall_seconds:
             raise unavailable("The network does not answer.")
         if self._queued + count > self.max_queue:
-            raise unavailable(f"{self._queued} images are waiting already.")
+            raise unavailable("The service is busy: too many images are waiting.")
 
     async def _run(self) -> None:
         while not (self._stopping and not self._queue):

@@ -25,7 +25,7 @@ class Load:
             RequestError: 503.
         """
         if self.requests >= self.max_requests:
-            text = f"{self.requests} requests are in work already."
+            text = f"The service is busy: {self.requests} requests are in work."
             raise RequestError(503, "unavailable", text)
 
     @contextmanager
@@ -65,6 +65,6 @@ class Buffer:
             RequestError: 503, all requests together hold too many.
         """
         if self.load.bytes + count > self.load.max_bytes:
-            raise RequestError(503, "unavailable", "Too many bytes are being received.")
+            raise RequestError(503, "unavailable", "The service is busy: too much is coming in.")
         self.load.bytes += count
         self.bytes += count

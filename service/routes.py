@@ -302,8 +302,8 @@ async def missing(request: Request) -> Response:
 
 
 async def refuse_gone(request: Request, _: Exception) -> Response:
-    """Close the books on a request whose sender hung up."""
-    return await refuse(request, RequestError(400, "client_disconnected", "The body broke off."))
+    """Close the books on a request whose sender hung up; nginx's status, which nobody reads."""
+    return await refuse(request, RequestError(499, "client_disconnected", "The client hung up."))
 
 
 async def refuse_http(request: Request, error: Exception) -> Response:

@@ -112,6 +112,8 @@ class Settings(BaseModel):
             if getattr(self, small) > getattr(self, large):
                 names = f"{PREFIX}{small.upper()} is over {PREFIX}{large.upper()}"
                 raise ValueError(f"{names} ({getattr(self, small)} > {getattr(self, large)})")
+        if self.rate_limit and not self.api_keys:
+            raise ValueError(f"{PREFIX}RATE_LIMIT is for each key, and {PREFIX}API_KEYS names none")
         return self
 
     @classmethod

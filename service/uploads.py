@@ -37,8 +37,13 @@ async def read_image(request: Request, settings: Settings, buffer: Buffer) -> by
     if content_type(request).startswith("image/"):
         async with in_time(settings):
             return b"".join([part async for part in limited(request, settings, buffer)])
-    (file,) = await read_files(request, settings, buffer, "image", 1)
-    return file
+    if content_type(request) != FORM:
+        raise _unsupported("'image', or the image itself with a Content-Type of image/*")
+    files = await read_files(request, settings, buffer, "image", settings.max_items)
+    if len(files) > 1:
+        text = f"The field 'image' holds {len(files)} files; only /predict_batch takes several."
+        raise RequestError(400, "too_many_files", text)
+    return files[0]
 
 
 async def read_files(
@@ -58,9 +63,7 @@ async def read_files(
             multipart, 503 too many bytes in all requests.
     """
     if content_type(request) != FORM:
-        raise RequestError(
-            415, "unsupported_media_type", f"Send {FORM} with the field {field!r}, or see /docs."
-        )
+        raise _unsupported(repr(field))
     async with in_time(settings):
         form = await _parse_form(request, settings, buffer, limit)
     try:
@@ -150,8 +153,13 @@ async def _parse_form(request: Request, settings: Settings, buffer: Buffer, file
         raise RequestError(400, "invalid_form", "The form could not be parsed.") from None
 
 
+def _unsupported(wanted: str) -> RequestError:
+    text = f"Send {FORM} with the field {wanted}; see /docs."
+    return RequestError(415, "unsupported_media_type", text)
+
+
 def _too_large(limit: int) -> RequestError:
-    return RequestError(413, "body_too_large", f"The body is over {limit} bytes.")
+    return RequestError(413, "body_too_large", f"The body is over {limit / 1e6:.3g} MB.")
 
 
 def _too_many(limit: int) -> RequestError:

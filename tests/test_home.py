@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 from starlette.testclient import TestClient
 
 from service.routes import make_app
@@ -153,6 +153,7 @@ def test_faces_of_a_photo_are_boxed_and_explained(page: Page, tmp_path: Path) ->
     page.locator("figure button").first.click()
     expect(page.locator("figure img.heat")).to_have_count(1)
     page.wait_for_function("document.querySelector('img.heat').naturalWidth === 336")
+    assert page.evaluate("document.activeElement.className") == "heat"
 
 
 @pytest.mark.slow
@@ -182,6 +183,11 @@ def test_a_picture_without_a_face_can_be_read_as_one(page: Page, tmp_path: Path)
 def test_the_model_card_is_one_click_away(page: Page) -> None:
     page.click("#model summary")
     expect(page.locator("#card")).to_contain_text("3589 faces")
+    blurred = page.get_by_text("blur, sigma 1 pixel")
+    expect(blurred).to_have_count(1)
+    expect(blurred).to_be_hidden()
+    page.click("#card summary")
+    expect(blurred).to_be_visible()
 
 
 @pytest.mark.slow
@@ -191,7 +197,50 @@ def test_a_server_that_fails_is_told_in_words(context: BrowserContext, server: s
     page.goto(server)
     page.route("**/predict_batch*", lambda route: route.abort())
     page.set_input_files("#files", FACE)
-    expect(page.locator("#status")).to_have_text("The service cannot be reached.")
+    expect(page.locator("#status")).to_have_text("0 of 1 done. The service cannot be reached.")
+    expect(page.locator("figure .fault")).to_have_text("The service cannot be reached.")
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "enter it above"), (429, "ask again in 2 s"), (502, "answered 502")]
+)
+def test_a_refusal_is_told_in_words(
+    context: BrowserContext, server: str, status: int, said: str
+) -> None:
+    body = {} if status == 502 else {"error": {"code": "c", "message": "Stop; ask again in 2 s."}}
+    page = context.new_page()
+    page.goto(server)
+    page.route("**/predict_batch*", lambda route: route.fulfill(status=status, json=body))
+    page.set_input_files("#files", FACE)
+    expect(page.locator("#status")).to_contain_text(said)
+    expect(page.locator("figure .fault")).to_contain_text(said)
+
+
+@pytest.mark.slow
+@in_browser
+def test_pictures_that_are_too_much_together_are_sent_apart(
+    context: BrowserContext, server: str, tmp_path: Path
+) -> None:
+    def take_one(route: Route) -> None:
+        if (route.request.post_data_buffer or b"").count(b"filename=") < 2:
+            route.continue_()
+        else:
+            error = {"code": "too_many_pixels", "message": "Too many pixels."}
+            route.fulfill(status=413, json={"error": error})
+
+    large = tmp_path / "large.png"
+    large.write_bytes(FACE.read_bytes() + bytes(9 * 2**20))
+    page = context.new_page()
+    page.goto(server)
+    sizes: list[int] = []
+    page.on("request", lambda request: sizes.append(len(request.post_data_buffer or b"")))
+    page.route("**/predict_batch*", take_one)
+    page.set_input_files("#files", [FACE, FACE, FACE, large, large])
+    expect(page.locator("#status")).to_have_text("5 of 5 done.")
+    expect(page.locator("figure .verdict")).to_have_count(5)
+    assert max(sizes) < 10 * 2**20
 
 
 @pytest.mark.slow

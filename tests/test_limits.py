@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.types import Message
 
@@ -107,6 +108,48 @@ def test_bodies_together_have_a_limit() -> None:
     with_client(Settings(max_body_bytes=100_000, max_buffer_bytes=100_000), work)
 
 
+async def hang_up(app: Starlette, *before: Message) -> None:
+    """A raw /predict whose client leaves after what it has sent before."""
+    messages: list[Message] = [*before, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.05)
+        return messages.pop(0)
+
+    async def send(message: Message) -> None: ...
+
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/predict", "query_string": b""},
+        "headers": [(b"content-type", b"image/png")],
+    }
+    await app(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (),
+        ({"type": "http.request", "body": FACE[:100], "more_body": True},),
+        ({"type": "http.request", "body": FACE},),
+    ],
+)
+def test_who_hung_up_is_not_counted_as_a_bad_request(before: tuple[Message, ...]) -> None:
+    def count(status: str) -> float:
+        labels = {"route": "/predict", "status": status}
+        return REGISTRY.get_sample_value("emotion_requests_total", labels) or 0
+
+    def slow(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(0.2)
+        return even(faces)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        bad, gone = count("400"), count("499")
+        await hang_up(app, *before)
+        assert (count("400"), count("499")) == (bad, gone + 1)
+
+    with_client(Settings(), work, slow)
+
+
 def test_who_hung_up_is_not_computed() -> None:
     seen = []
     release = threading.Event()
@@ -116,28 +159,10 @@ def test_who_hung_up_is_not_computed() -> None:
         release.wait(5)
         return even(faces)
 
-    async def hang_up(app: Starlette) -> None:
-        messages: list[Message] = [
-            {"type": "http.request", "body": FACE},
-            {"type": "http.disconnect"},
-        ]
-
-        async def receive() -> Message:
-            await asyncio.sleep(0.05)
-            return messages.pop(0)
-
-        async def send(message: Message) -> None: ...
-
-        scope = {
-            **{"type": "http", "method": "POST", "path": "/predict", "query_string": b""},
-            "headers": [(b"content-type", b"image/png")],
-        }
-        await app(scope, receive, send)
-
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         first = asyncio.create_task(client.post("/predict", files={"image": FACE}))
         await asyncio.sleep(0.1)
-        await hang_up(app)
+        await hang_up(app, {"type": "http.request", "body": FACE})
         release.set()
         assert (await first).status_code == 200
         assert (await client.post("/predict", files={"image": FACE})).status_code == 200

@@ -90,7 +90,8 @@ BOUNDARY = {"content-type": "multipart/form-data; boundary=x"}
         ("/predict", {"files": {"picture": FACE}}, 400, "missing_field"),
         ("/predict", {"files": {"image": b""}}, 400, "empty_file"),
         ("/predict", {"data": {"image": "x"}, "files": {"a": b""}}, 400, "not_a_file"),
-        ("/predict", {"files": [("image", FACE)] * 2}, 413, "too_many_items"),
+        ("/predict", {"files": [("image", FACE)] * 2}, 400, "too_many_files"),
+        ("/explain", {"files": [("image", FACE)] * 2}, 400, "too_many_files"),
         ("/predict", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400,
          "invalid_form"),
         ("/predict", {"content": b"no boundary here", "headers": BOUNDARY}, 400, "invalid_form"),
@@ -106,6 +107,16 @@ def test_bad_requests(
     answer = client.post(path, **request_)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.json()["error"]["message"]
+
+
+def test_who_sends_no_image_is_told_what_to_send(client: TestClient) -> None:
+    def message(path: str, **request: Any) -> str:
+        text: str = client.post(path, **request).json()["error"]["message"]
+        return text
+
+    assert "image/*" in message("/predict", json={})
+    assert "image/*" not in message("/predict_batch", json={})
+    assert "/predict_batch" in message("/predict", files=[("image", FACE)] * 2)
 
 
 def test_a_wrong_method_is_told(client: TestClient) -> None:

@@ -11,3 +11,10 @@ def test_every_test_that_a_promise_names_exists() -> None:
     }
     assert len(named) > 30
     assert named - known == set()
+
+
+def test_every_promise_names_a_test() -> None:
+    rows = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if line[:2] == "| "]
+    promises = [row for row in rows if not row.startswith("| threat")]
+    assert len(promises) > 10
+    assert [row for row in promises if "`test_" not in row.split(" | ")[-1]] == []

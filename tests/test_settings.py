@@ -1,8 +1,45 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, SettingsError
+from service.settings import PREFIX, Settings, SettingsError
+from tests.live import ROOT
+
+COMPUTED = {"EMOTION_WORKERS": "cores, at most 8", "EMOTION_THREADS": "cores / workers"}
+"""Defaults that depend on the machine, in the README's words."""
+
+
+def read_table() -> dict[str, str]:
+    """The defaults in the README's table of settings."""
+    row = rf"^\| `({PREFIX}\w+)` \| (.*?) \|"
+    return dict(re.findall(row, (ROOT / "README.md").read_text(), re.MULTILINE))
+
+
+def test_the_readme_lists_every_setting_and_no_other() -> None:
+    assert set(read_table()) == {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize(("name", "default"), read_table().items())
+def test_the_readme_names_the_defaults(name: str, default: str) -> None:
+    field = name.removeprefix(PREFIX).lower()
+    if Settings.model_fields[field].default_factory or name in COMPUTED:
+        assert default == COMPUTED[name]
+        return
+    actual = getattr(Settings(), field)
+    if not default:
+        assert actual in ((), None)
+    else:
+        stated = Settings.from_environment({name: default.strip("`")})
+        assert getattr(stated, field) == actual
+
+
+def test_what_is_deployed_sets_known_settings() -> None:
+    files = [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
+    files += [ROOT / "Dockerfile", ROOT / "bentofile.yaml", ROOT / "docs" / "tutorial.md"]
+    names = {name for file in files for name in re.findall(rf"{PREFIX}\w+", file.read_text())}
+    assert len(names) > 5
+    assert names - set(read_table()) == set()
 
 
 def test_variables_set_fields() -> None:
@@ -25,6 +62,7 @@ def test_variables_set_fields() -> None:
         ("EMOTION_API_KEYS", "short"),
         ("EMOTION_API_KEYS_FILE", "/nowhere"),
         ("EMOTION_CORS_ORIGINS", "*"),
+        ("EMOTION_RATE_LIMIT", "5"),
     ],
 )
 def test_mistakes_are_named(name: str, value: str) -> None:

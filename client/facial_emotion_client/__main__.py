@@ -17,7 +17,7 @@ KEY = "EMOTION_API_KEY"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 on an error, 2 where images failed."""
+    """Run the command; returns the exit status: 0, 1 on an error, 2 with failures in the table."""
     options = build_parser().parse_args(arguments)
     try:
         tally = asyncio.run(label(options))
@@ -30,9 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; the same command goes on from where it was", file=sys.stderr)
         return 130
-    before = f", {tally.before} before" if tally.before else ""
-    print(f"{options.out}: {tally.labelled} labelled, {tally.failed} failed{before}")
-    return 2 if tally.failed else 0
+    print(f"{options.out}: {describe(tally)}")
+    return 2 if tally.failed or tally.failed_before else 0
+
+
+def describe(tally: Tally) -> str:
+    """The counts in words."""
+    words = f"{tally.labelled} labelled, {tally.failed} failed"
+    if tally.labelled_before or tally.failed_before:
+        words += f"; before: {tally.labelled_before} labelled, {tally.failed_before} failed"
+    return words + " (--retry does these again)" if tally.failed_before else words
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,6 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", default="http://localhost:3000", help="default: %(default)s")
     text = "find the faces in each image, a row for each; else an image is one face"
     parser.add_argument("--faces", action="store_true", help=text)
+    text = "do images again whose rows say that they failed"
+    parser.add_argument("--retry", action="store_true", help=text)
     text = "most images a request (default: %(default)s)"
     parser.add_argument("--group-size", type=int, default=32, help=text)
     text = "most requests at once (default: %(default)s)"
@@ -64,6 +73,7 @@ async def label(options: argparse.Namespace) -> Tally:
             options.folder,
             options.out,
             faces=options.faces,
+            retry=options.retry,
             group_size=options.group_size,
             parallel=options.parallel,
             quiet=options.quiet,

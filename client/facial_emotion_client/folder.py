@@ -17,11 +17,12 @@ ENDINGS: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
 
 @dataclass
 class Tally:
-    """How many images got an answer, how many did not, and how many had their rows before."""
+    """Images that got a prediction, those that did not, and what the table held of both before."""
 
     labelled: int = 0
     failed: int = 0
-    before: int = 0
+    labelled_before: int = 0
+    failed_before: int = 0
 
 
 def find_images(folder: Path) -> list[str]:
@@ -47,6 +48,7 @@ async def label_folder(
     out: Path,
     *,
     faces: bool = False,
+    retry: bool = False,
     group_size: int = 32,
     parallel: int = 4,
     quiet: bool = False,
@@ -56,8 +58,9 @@ async def label_folder(
     Args:
         client: asks the service.
         folder: searched with all folders in it.
-        out: the table, begun or continued, in the order of the names.
+        out: the table, begun or continued; a run adds its rows in the order of the names.
         faces: whether faces are to be found in each image.
+        retry: whether images that failed before are done again.
         group_size: most images a request.
         parallel: most requests at once.
         quiet: whether to show no bar.
@@ -69,12 +72,14 @@ async def label_folder(
         OSError: it is no folder, or the table cannot be written.
     """
     names, model = find_images(folder), await client.model()
-    with Table(out) as table:
+    with Table(out, retry) as table:
         if table.models - {model}:
             text = f"holds answers of {', '.join(sorted(table.models))}, the service has {model}"
             raise TableError(f"{out} {text}; name another file")
         missing = [name for name in names if name not in table.done]
-        tally = Tally(before=len(names) - len(missing))
+        failed = len(table.failed.intersection(names))
+        before = len(names) - len(missing)
+        tally = Tally(labelled_before=before - failed, failed_before=failed)
         results = client.predict_many(
             (folder / name for name in missing),
             faces=faces,
@@ -82,8 +87,7 @@ async def label_folder(
             parallel=parallel,
         )
         following = iter(missing)
-        start = tally.before
-        with tqdm(total=len(names), initial=start, unit=" images", disable=quiet) as bar:
+        with tqdm(total=len(names), initial=before, unit=" images", disable=quiet) as bar:
             async for result in results:
                 table.add(next(following), result)
                 tally.failed += isinstance(result, Failure)

@@ -44,9 +44,11 @@ class Table:
 
     Args:
         path: created, or continued where it holds rows.
+        retry: whether to drop the rows of images without a prediction, which are then not done.
 
     Attributes:
         done: images whose rows are in it.
+        failed: those of them without a prediction, when it was opened.
         models: names of the models that answered.
 
     Raises:
@@ -54,12 +56,15 @@ class Table:
         OSError: it cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, retry: bool = False) -> None:
         self.path, self.kind = path, path.suffix.lower()
         if self.kind not in ENDINGS:
             raise TableError(f"{path}: the name must end in one of {', '.join(ENDINGS)}")
         rows = _drop_last(_read(path, self.kind)) if path.exists() else []
+        if retry:
+            rows = [row for row in rows if not row["error"]]
         self.done = {row["image"] for row in rows}
+        self.failed = {row["image"] for row in rows if row["error"]}
         self.models = {row["model"] for row in rows if row["model"]}
         self._empty = True
         fresh = path.with_name(f"{path.name}.part")

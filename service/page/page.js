@@ -17,7 +17,7 @@ function say(words, isFault = false) {
   byId("status").className = isFault ? "fault" : "";
 }
 
-/** Ask the service; throws an Error in words for whatever goes wrong. */
+/** Ask the service; throws an Error in words, with the answer's status if any, for whatever goes wrong. */
 async function ask(path, options = {}) {
   const key = byId("key").value;
   const headers = { ...options.headers, ...(key ? { "X-API-Key": key } : {}) };
@@ -32,7 +32,11 @@ async function ask(path, options = {}) {
   const answer = await (isImage ? response.blob() : response.json().catch(() => null));
   if (response.ok && answer) return answer;
   if (response.status === 401) byId("access").open = true;
-  throw new Error(answer?.error?.message ?? `The service answered ${response.status}.`);
+  const words =
+    response.status === 401
+      ? "The service asks for a valid access key; enter it above."
+      : (answer?.error?.message ?? `The service answered ${response.status}.`);
+  throw Object.assign(new Error(words), { status: response.status });
 }
 
 function showPrediction(prediction) {
@@ -60,9 +64,12 @@ function showReason(file, number, choice) {
       const headers = { "Content-Type": file.type };
       const path = `explain?faces=${choice}&face=${number}`;
       const image = make("img", "heat");
-      image.alt = "The face as the network reads it; what spoke for the label is red.";
+      image.alt = "The face as the network reads it, partly red.";
       image.src = URL.createObjectURL(await ask(path, { method: "POST", body: file, headers }));
-      button.replaceWith(image);
+      // Else the keyboard would begin again at the top of the page.
+      image.tabIndex = -1;
+      button.replaceWith(image, make("div", "name", "red: what spoke for it"));
+      image.focus({ preventScroll: true });
     } catch (error) {
       button.replaceWith(...showFault(error.message));
     }
@@ -123,8 +130,6 @@ function makeFigure(file) {
   return { file, place, stage, image, figure: make("figure", "", stage, caption) };
 }
 
-const GROUP = 8;
-
 async function showResult({ file, place, stage, image, figure }, result) {
   const found = result.error ? [] : predictions(result);
   place.ariaBusy = "false";
@@ -158,27 +163,57 @@ function offerCrop(item) {
   return button;
 }
 
-/** Send files in groups, so that the first answers come early. */
+const GROUP = 8;
+const GROUP_BYTES = 8 * 2 ** 20;
+
+/** Files for one request each: few, so that the first answers come early, and not too large. */
+function makeGroups(work) {
+  const groups = [];
+  let bytes = Infinity;
+  for (const item of work) {
+    if (groups.at(-1)?.length === GROUP || bytes + item.file.size > GROUP_BYTES) {
+      groups.push([]);
+      bytes = 0;
+    }
+    groups.at(-1).push(item);
+    bytes += item.file.size;
+  }
+  return groups;
+}
+
+/** The results of a group; in halves where it is too much for the service. */
+async function askGroup(group) {
+  const form = new FormData();
+  for (const { file } of group) form.append("images", file, file.name || "pasted.png");
+  try {
+    return (await ask(`predict_batch?faces=${faces()}`, { method: "POST", body: form })).results;
+  } catch (error) {
+    if (error.status !== 413) throw error;
+    if (group.length === 1) return [{ error: { message: error.message } }];
+    const middle = Math.ceil(group.length / 2);
+    return [...(await askGroup(group.slice(0, middle))), ...(await askGroup(group.slice(middle)))];
+  }
+}
+
+/** Send files in groups and show what comes back. */
 async function label(files) {
   const work = [...files].map(makeFigure);
   await ready;
   byId("answers").prepend(...work.map(({ figure }) => figure));
   let done = 0;
-  for (let start = 0; start < work.length; start += GROUP) {
-    const group = work.slice(start, start + GROUP);
+  let fault = "";
+  for (const group of makeGroups(work)) {
     say(`${done} of ${work.length} done …`);
-    const form = new FormData();
-    for (const { file } of group) form.append("images", file, file.name || "pasted.png");
     try {
-      const { results } = await ask(`predict_batch?faces=${faces()}`, { method: "POST", body: form });
+      const results = await askGroup(group);
       await Promise.all(results.map((result, index) => showResult(group[index], result)));
       done += group.length;
     } catch (error) {
-      for (const item of group) await showResult(item, { error: { message: error.message } });
-      say(error.message, true);
+      fault = error.message;
+      for (const item of group) await showResult(item, { error: { message: fault } });
     }
   }
-  if (done === work.length) say(`${done} of ${work.length} done.`);
+  say(`${done} of ${work.length} done. ${fault}`.trim(), Boolean(fault));
 }
 
 /* Whether faces are looked for, or pictures are faces; without a detector always the latter. */
@@ -318,18 +353,26 @@ function showCard({ model, card }) {
   addRows(table, [
     ["model", model],
     ["network", `${card.name}, ${card.parameters?.toLocaleString("en")} parameters`],
-    ["trained on", `${card.data?.name}: ${card.data?.terms}`],
+    ["trained on", card.data?.terms ?? "not told"],
     ["right on validation", found.accuracy ? `${percent(found.accuracy)} of ${found.images} faces` : "not measured"],
     ["worst expression", found.worst_class ? `${found.worst_class} (F1 ${found.worst_class_f1.toFixed(2)})` : "not measured"],
   ]);
   const answered = card.calibration;
   if (answered) {
     const words = `below ${percent(card.uncertain_below)}; of the ${percent(answered.coverage)} others `;
-    addRows(table, [["uncertain", `${words}${percent(answered.accuracy_when_answered)} are right`]]);
+    const others = `${words}${percent(answered.accuracy_when_answered)} are right`;
+    addRows(table, [["uncertain", answered.coverage ? others : "every answer; it is too often wrong"]]);
   }
-  const robust = Object.entries(card.robustness?.accuracy ?? {});
-  addRows(table, robust.filter(([name]) => name !== "none").map(([name, share]) => [`right with ${name}`, percent(share)]));
-  byId("card").replaceChildren(table);
+  byId("card").replaceChildren(table, ...showRobustness(card.robustness?.accuracy ?? {}));
+}
+
+/** How often the model is right on spoilt faces, folded: the list is long on a phone. */
+function showRobustness(shares) {
+  const rows = Object.entries(shares).filter(([name]) => name !== "none");
+  if (!rows.length) return [];
+  const table = make("table");
+  addRows(table, rows.map(([name, share]) => [name, percent(share)]));
+  return [make("details", "", make("summary", "", "How often it is right on spoilt pictures"), table)];
 }
 
 byId("model").addEventListener("toggle", async () => {
