@@ -64,6 +64,12 @@ def test_the_bento_takes_the_lock_and_the_service_alone() -> None:
     assert all(pattern.startswith("service/") for pattern in bento["include"])
 
 
+def test_the_generated_dockerfile_passes_debians_pip() -> None:
+    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
+    # With a stage BentoML would make it a secret, which pip does not see.
+    assert {"name": "PIP_BREAK_SYSTEM_PACKAGES", "value": "1"} in bento["envs"]
+
+
 def test_there_is_one_version() -> None:
     client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
     assert client["version"] == VERSION
