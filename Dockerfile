@@ -13,10 +13,11 @@ COPY requirements.txt constraints.txt ./
 # The packages alone, before the code: a change of code keeps this layer. Without the local label
 # (+cpu) the pin also fits the wheels of another index, which need none of CUDA's. Those of the
 # CUDA build cannot be left out: torch's libraries are linked to them and it would not load.
+# nvidia-ml-py is BentoML's, which does not start without it.
 # Triton (1 GB) compiles networks, which serving does not do.
 RUN if [ -n "$TORCH_INDEX" ]; then \
         venv/bin/pip install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)" \
-        && sed -i -E '/^(cuda|nvidia)/d' requirements.txt; \
+        && sed -i -E '/^nvidia-ml-py==/!{/^(cuda|nvidia)/d}' requirements.txt; \
     fi \
     && sed -i '/^triton==/d' requirements.txt \
     && venv/bin/pip install --no-deps --requirement requirements.txt \

@@ -12,9 +12,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 VERSION := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' service/version.py)
 REVISION := $(shell git describe --always --dirty)
+BUILD = buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
+ENGINE ?= $(firstword $(notdir $(shell command -v podman docker)))
 SBOM ?= dist/facial-emotion-$(VERSION).cdx.json
 
-.PHONY: help serve model models bento image test fuzz lint format lock sbom audit release-check clean
+.PHONY: help serve model models bento image search-image run-image test fuzz lint format lock sbom audit release-check clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -29,9 +32,15 @@ bento: model $(VENV)/develop.stamp ## Build the Bento
 	$(BIN)/bentoml build --label version=$(VERSION) --label revision=$(REVISION)
 
 image: ## Build the container with buildah (BASE_IMAGE=..., TORCH_INDEX=..., BUILDAH_FLAGS=...)
-	buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
-		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
-		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag facial-emotion:$(VERSION) .
+	$(BUILD) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) --tag facial-emotion:$(VERSION) .
+
+search-image: ## Build the container of the search and the training with buildah (BASE_IMAGE=..., BUILDAH_FLAGS=...)
+	$(BUILD) --file deploy/search.Dockerfile --tag facial-emotion-search:$(VERSION) .
+
+run-image: ## Run the built container; it writes nothing but under /tmp (ENGINE=podman, PORT=..., RUN_FLAGS=...)
+	@test -n "$(ENGINE)" || { echo "error: neither podman nor docker is installed"; exit 1; }
+	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+		--publish $(PORT):3000 $(RUN_FLAGS) facial-emotion:$(VERSION)
 
 models: $(VENV)/develop.stamp ## Train both networks again (DATA=fer2013, DEVICE=auto); goes on where it was stopped
 	$(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) --network accurate --recipe modern \

@@ -54,14 +54,16 @@ def publish(artifact: Path, name: str) -> str:
 
 
 def is_whole(tag: str) -> bool:
-    """Whether the store has a model, untorn; what there is of a torn one is removed."""
+    """Whether the store has a model, untorn; a torn one is removed, with a line to say so."""
     try:
         load_artifact(Path(bentoml.models.get(tag).path))
     except NotFound:
         return False
     # BentoML passes on whatever its parsers raise on a torn file.
-    except Exception:
+    except Exception as error:
         bentoml.models.delete(tag)
+        text = " ".join(str(error).split())
+        print(f"the store's {tag} was damaged ({text}); it is put there again", file=sys.stderr)
         return False
     return True
 

@@ -1,6 +1,7 @@
 """The training loop: data on the device, no host synchronisation inside an epoch."""
 
 import math
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -202,13 +203,16 @@ def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) ->
 
 
 def current_commit() -> str:
-    """The checked-out commit with `-dirty` where files differ, or `unknown` outside of git."""
+    """The checked-out commit with `-dirty` where files differ.
+
+    Outside of git it is `REVISION`, which the container sets, or `unknown`.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     folder = Path(__file__).parent
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("REVISION", "unknown")
     return done.stdout.strip()
 
 

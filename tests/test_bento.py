@@ -1,9 +1,11 @@
 """The Bento: built, built again, carried to a machine with an empty store, and served there."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -127,21 +129,62 @@ def test_of_a_torn_model_the_build_says_what_mends_it(
     line = fail_to_build(torn)
     assert str(weights) in line
     assert line.endswith("; run: make model")
-    assert run_tool(["-m", "search", "publish"], torn).returncode == 0
+    mend_store(torn)
     assert weights.read_bytes() == whole
     # Also where BentoML cannot even list it.
     weights.with_name("model.yaml").unlink()
-    assert run_tool(["-m", "search", "publish"], torn).returncode == 0
+    mend_store(torn)
     assert weights.with_name("model.yaml").is_file()
+    assert not run_tool(["-m", "search", "publish"], torn).stderr
 
 
+def mend_store(variables: dict[str, str]) -> None:
+    """Publish over a damaged copy, which one line tells."""
+    done = run_tool(["-m", "search", "publish"], variables)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"the store's {done.stdout.strip()} was damaged (")
+    assert line.endswith("; it is put there again")
+
+
+def make_file(home: Path) -> None:
+    home.touch()
+
+
+def make_loop(home: Path) -> None:
+    home.symlink_to(home)
+
+
+def make_blocked(home: Path) -> None:
+    """A file in the place of the models."""
+    home.mkdir()
+    (home / "models").touch()
+
+
+def make_unwritable(home: Path) -> None:
+    home.mkdir(0o555)
+
+
+# Without these the superuser, too, is told no.
+CAPABILITIES = "-dac_override,-dac_read_search"
+
+
+@pytest.mark.parametrize("spoil", [make_file, make_loop, make_blocked, make_unwritable])
 def test_of_a_store_that_cannot_be_used_one_line_tells(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    done = run_tool(["-m", "search", "publish"], {**environment, "BENTOML_HOME": str(file)})
+    home = tmp_path / "home"
+    spoil(home)
+    bound = ["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES]
+    done = subprocess.run(
+        [*(bound if os.geteuid() == 0 else []), sys.executable, "-m", "search", "publish"],
+        cwd=ROOT,
+        env={**environment, "BENTOML_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert str(file) in line
+    assert str(home) in line
     assert line.endswith("; run: make model BENTOML_HOME=ANOTHER-FOLDER")

@@ -7,7 +7,15 @@ import torch
 from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.errors import TrainingError
-from search.train import Plan, fit, make_targets, on_device, predict_logits, start
+from search.train import (
+    Plan,
+    current_commit,
+    fit,
+    make_targets,
+    on_device,
+    predict_logits,
+    start,
+)
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")
@@ -123,3 +131,13 @@ def test_distilling_and_teachers_need_each_other(
 def test_the_seed_fixes_the_weights(faces: Faces) -> None:
     first, second = (next(start(plan_for(faces), CPU).network.parameters()) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_a_container_without_git_names_its_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("REVISION", raising=False)
+    assert current_commit() == "unknown"
+    monkeypatch.setenv("REVISION", "abc123")
+    assert current_commit() == "abc123"
