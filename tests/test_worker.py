@@ -65,6 +65,15 @@ def test_each_slot_is_run_once_by_two_workers(study: Study, storage: RDBStorage)
     assert len(study.trials) == 4
 
 
+def test_only_so_many_slots_wait_at_once(study: Study, storage: RDBStorage) -> None:
+    open_slots(study, range(9), ahead=3)
+    open_slots(study, range(9), ahead=3)
+    assert [t.user_attrs["slot"] for t in study.trials] == [0, 1, 2]
+    assert claim_slot(study, storage, range(9))
+    open_slots(study, range(9), ahead=3)
+    assert [t.user_attrs["slot"] for t in study.trials] == [0, 1, 2, 3]
+
+
 def test_of_workers_at_one_moment_only_one_gets_the_trial(tmp_path: Path, study: Study) -> None:
     open_slots(study, range(15))
     barrier = Barrier(4)
