@@ -6,8 +6,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from search.arguments import add_artifact, add_data, add_device, add_storage, count, positive
-from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
+from search.arguments import (
+    add_artifact,
+    add_data,
+    add_device,
+    add_storage,
+    add_teacher,
+    count,
+    positive,
+)
+from search.commands import (
+    add_ablate,
+    add_audit,
+    add_calibrate,
+    add_evaluate,
+    add_report,
+    add_robustness,
+)
 from search.config import NETWORKS, PRESETS, RECIPES
 from search.errors import DataError, StoppedError, StudyError, TrainingError
 from search.stop import Terminated
@@ -38,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     add_run(commands)
     add_retrain(commands)
-    for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
+    for add in (add_ablate, add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
         add(commands)
     add_publish(commands)
     return parser
@@ -121,10 +136,7 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--seed", type=int, default=0)
     text = "artifact of the same network to go on from"
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
-    text = "artifact to distil from (--recipe distill); may be given several times"
-    parser.add_argument(
-        "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
-    )
+    add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
     modes, text = ("default", "reduce-overhead", "max-autotune"), "compile the network (torch)"
     parser.add_argument("--compile", choices=modes, help=text)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -30,7 +30,7 @@ SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     # Small generations, because a search has some hundred trials. Unseeded likewise.
     "nsga2": lambda _: NSGAIISampler(population_size=20),
 }
-OBJECTIVES: Final[dict[str, tuple[str, ...]]] = {
+OBJECTIVES: Final[dict[str, tuple[Literal["maximize", "minimize"], ...]]] = {
     "accuracy": ("maximize",),
     "accuracy,flops": ("maximize", "minimize"),
 }
@@ -127,7 +127,7 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
     study = optuna.create_study(
         storage=storage,
         study_name=name,
-        directions=list(directions),
+        directions=directions,
         sampler=SAMPLERS[protocol.sampler](protocol.seed),
         pruner=PRUNERS[protocol.pruner](protocol.epochs),
         load_if_exists=True,

@@ -260,9 +260,7 @@ def draw_importances(study: Study) -> Picture:
     axis = figure.subplots()
     axis.barh(names, [found[name] for name in names])
     axis.set(xlabel="importance")
-    caption = (
-        "For accuracy, by PED-ANOVA (Watanabe et al., 2023): shares of 1; small ones are noise."
-    )
+    caption = "For accuracy, by PED-ANOVA (Watanabe et al., 2023), as shares; small ones are noise."
     return Picture("importances", "Importance of the choices", caption, figure)
 
 

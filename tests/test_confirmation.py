@@ -1,3 +1,5 @@
+from typing import Literal
+
 import optuna
 from optuna import Study, create_trial
 from optuna.distributions import IntDistribution
@@ -5,7 +7,7 @@ from optuna.distributions import IntDistribution
 from search.confirmation import pick_for_confirmation
 
 
-def make_study(directions: list[str]) -> Study:
+def make_study(directions: list[Literal["maximize", "minimize"]]) -> Study:
     """Trials that are the better the more they cost, but for the last."""
     study = optuna.create_study(directions=directions)
     for cost, accuracy in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4), (5, 0.5), (6, 0.3)):
