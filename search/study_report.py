@@ -280,21 +280,26 @@ def draw_slices(trials: list[FrozenTrial], columns: int = 4) -> Figure:
     for axis, name in zip(axes, names, strict=False):
         pairs = [(t.params[name], read_accuracy(t)) for t in trials if name in t.params]
         _draw_slice(axis, pairs)
-        axis.set(xlabel=name, xscale="log" if name in logarithmic else axis.get_xscale())
+        axis.set(xlabel=name)
+        if name in logarithmic:
+            axis.set(xscale="log")
     figure.supylabel("validation accuracy", fontsize=10)
     return figure
 
 
 def _draw_slice(axis: Any, pairs: list[tuple[Any, float]]) -> None:
-    if not all(type(choice) in (int, float) for choice, _ in pairs):
+    kinds = {type(choice) for choice, _ in pairs}
+    if not kinds <= {int, float}:
         pairs = sorted((str(choice), value) for choice, value in pairs)
     axis.scatter(*zip(*pairs, strict=True), s=10, alpha=0.6)
     choices = sorted({choice for choice, _ in pairs})
     if len(choices) <= len(pairs) / 2:
         means = [np.mean([value for c, value in pairs if c == choice]) for choice in choices]
         axis.plot(choices, means, "C1_-", markersize=12, linewidth=1)
-    if len(choices) <= TICKS:
+    if kinds == {int} and len(choices) <= TICKS:
         axis.set_xticks(choices)
+    elif kinds == {int}:
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.grid(alpha=0.3)
 
 
