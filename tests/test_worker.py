@@ -188,6 +188,15 @@ def test_a_study_of_something_else_is_refused(
         open_study(storage, study.study_name, other)
 
 
+def test_a_study_from_before_there_were_several_objectives_goes_on(
+    study: Study, storage: RDBStorage
+) -> None:
+    fields = study.user_attrs["protocol"]
+    study.set_user_attr("protocol", {k: v for k, v in fields.items() if k != "objectives"})
+    open_study(storage, study.study_name, PROTOCOL)
+    assert find_study(storage, study.study_name)[1] == PROTOCOL
+
+
 def test_an_unknown_study_is_named(study: Study, storage: RDBStorage) -> None:
     with pytest.raises(StudyError, match="no study t in this storage; it holds: s"):
         find_study(storage, "t")
