@@ -1,14 +1,31 @@
 """Offline side of the facial-emotion service: train, evaluate and publish networks."""
 
 import argparse
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from search.arguments import add_artifact, add_data, add_device, add_storage, count, positive
-from search.commands import add_audit, add_calibrate, add_evaluate, add_report, add_robustness
+from search.arguments import (
+    add_artifact,
+    add_data,
+    add_device,
+    add_storage,
+    add_teacher,
+    count,
+    positive,
+)
+from search.commands import (
+    add_ablate,
+    add_audit,
+    add_calibrate,
+    add_evaluate,
+    add_report,
+    add_robustness,
+)
 from search.config import NETWORKS, PRESETS, RECIPES
 from search.errors import DataError, StoppedError, StudyError, TrainingError
+from search.stop import Terminated
 from service.artifact import ArtifactError
 from service.device import DeviceError
 
@@ -24,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     except StoppedError as error:
         print(f"{error}; the same command goes on from where it was", file=sys.stderr)
         return 128 + error.signal
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted; the same command goes on from where it was", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 0
 
 
@@ -36,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     add_run(commands)
     add_retrain(commands)
-    for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
+    for add in (add_ablate, add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
         add(commands)
     add_publish(commands)
     return parser
@@ -49,19 +66,21 @@ def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     add_data(parser)
     add_device(parser)
     add_storage(parser)
-    text = "the published search, or a cheaper one over residual networks (default: paper)"
+    text = "the published search, one over residual networks, or the same for accuracy and FLOPs"
     parser.add_argument("--preset", choices=PRESETS, default="paper", help=text)
     parser.add_argument("--study", help="the study's name (default: the preset's)")
     parser.add_argument("--trials", type=positive, help="the study's total")
     parser.add_argument("--epochs", type=positive, help="of each trial")
     parser.add_argument("--space", choices=("paper", "residual"))
-    parser.add_argument("--sampler", choices=("random", "tpe"))
+    parser.add_argument("--sampler", choices=("random", "tpe", "nsga2"))
+    text = "`accuracy,flops` looks for the Pareto front (default: the preset's)"
+    parser.add_argument("--objectives", choices=("accuracy", "accuracy,flops"), help=text)
     parser.add_argument("--pruner", choices=("none", "halving", "hyperband"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-parameters", type=positive, default=0, help="prune larger networks")
     parser.add_argument("--max-flops", type=positive, default=0, help="prune costlier networks")
     parser.add_argument("--workers", type=positive, default=1, help="processes on this machine")
-    parser.add_argument("--confirm", type=count, default=6, help="best trials to train again")
+    parser.add_argument("--confirm", type=count, default=6, help="trials to train again")
     parser.add_argument("--confirm-seeds", type=count, default=3, help="seeds for each of them")
     text = "seconds between a trial's signs of life; after three without one it counts as dead"
     parser.add_argument("--heartbeat", type=positive, default=10, help=text)
@@ -83,6 +102,7 @@ def run_run(options: argparse.Namespace) -> None:
         data_digest=digest_data(options.data),
         max_parameters=options.max_parameters,
         max_flops=options.max_flops,
+        objectives=options.objectives or preset.objectives,
     )
     search = Search(
         data=options.data,
@@ -116,10 +136,7 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--seed", type=int, default=0)
     text = "artifact of the same network to go on from"
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
-    text = "artifact to distil from (--recipe distill); may be given several times"
-    parser.add_argument(
-        "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
-    )
+    add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
     modes, text = ("default", "reduce-overhead", "max-autotune"), "compile the network (torch)"
     parser.add_argument("--compile", choices=modes, help=text)

@@ -22,6 +22,14 @@ def add_artifact(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artifact", type=Path, default=Path("models/compact"), help=text)
 
 
+def add_teacher(parser: argparse.ArgumentParser) -> None:
+    """`--teacher`, any number of times."""
+    text = "artifact to distil from (--recipe distill); may be given several times"
+    parser.add_argument(
+        "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device`."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

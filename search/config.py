@@ -149,14 +149,24 @@ class Preset:
     """A search by name; each field is the default of the option of that name."""
 
     space: Literal["paper", "residual"]
-    sampler: Literal["random", "tpe"]
+    sampler: Literal["random", "tpe", "nsga2"]
     pruner: Literal["none", "halving", "hyperband"]
     trials: int
     epochs: int
+    objectives: Literal["accuracy", "accuracy,flops"] = "accuracy"
 
 
 PRESETS: Final[dict[str, Preset]] = {
     # Vulpe-Grigorași & Grigore, 2021, section III.
     "paper": Preset(space="paper", sampler="random", pruner="none", trials=500, epochs=20),
     "residual": Preset(space="residual", sampler="tpe", pruner="hyperband", trials=200, epochs=27),
+    # What accuracy costs, in place of the best whatever it costs.
+    "front": Preset(
+        space="residual",
+        sampler="nsga2",
+        pruner="none",
+        trials=200,
+        epochs=9,
+        objectives="accuracy,flops",
+    ),
 }

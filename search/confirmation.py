@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from optuna import Study, create_trial
 from optuna.trial import FrozenTrial, TrialState
 
+from search.outcome import front_trials, has_several, read_accuracy
 from search.sampler import derive_seed
 
 SEEDS_PER_SLOT = 1000
@@ -22,11 +23,13 @@ class Confirmed:
     Attributes:
         trial: number of the trial in the search.
         searched: the validation accuracy that it was chosen for.
+        flops: of a forward pass on one image.
         values: validation accuracies of the other seeds.
     """
 
     trial: int
     searched: float
+    flops: int
     values: tuple[float, ...]
 
     @property
@@ -50,7 +53,23 @@ def confirmation_name(name: str) -> str:
 def best_trials(study: Study, count: int | None = None) -> list[FrozenTrial]:
     """The complete trials of the highest values, best first; the earlier one on a tie."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))[:count]
+    return sorted(complete, key=lambda trial: (-read_accuracy(trial), trial.number))[:count]
+
+
+def pick_for_confirmation(study: Study, count: int) -> list[FrozenTrial]:
+    """The best `count` trials; of several objectives that many of the Pareto front.
+
+    A longer front is thinned evenly from its cheapest to its most accurate trial, because the
+    most accurate ones alone would all be dear.
+    """
+    if not has_several(study):
+        return best_trials(study, count)
+    front = front_trials(study)
+    if len(front) <= count:
+        return front
+    last = len(front) - 1
+    places = {round(last - last * place / max(1, count - 1)) for place in range(count)}
+    return [front[place] for place in sorted(places)]
 
 
 def confirmation_templates(
@@ -79,7 +98,10 @@ def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
     """The confirmed configurations, highest mean first."""
     values: dict[int, list[float]] = defaultdict(list)
     for trial in confirmation.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        values[trial.user_attrs["confirms"]].append(trial.value or 0.0)
-    searched = {trial.number: trial.value or 0.0 for trial in study.get_trials(deepcopy=False)}
-    ranked = [Confirmed(n, searched[n], tuple(found)) for n, found in values.items()]
+        values[trial.user_attrs["confirms"]].append(read_accuracy(trial))
+    trials = {trial.number: trial for trial in best_trials(study)}
+    ranked = [
+        Confirmed(n, read_accuracy(trials[n]), trials[n].user_attrs["flops"], tuple(found))
+        for n, found in values.items()
+    ]
     return sorted(ranked, key=lambda confirmed: -confirmed.mean)

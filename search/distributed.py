@@ -66,7 +66,10 @@ def wrap(network: nn.Module) -> nn.Module:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     else:
         _share_norms(network)
-    return DistributedDataParallel(network, broadcast_buffers=False)
+    parallel = DistributedDataParallel(network)
+    # They are equal everywhere. Set here, because the argument's name depends on the version.
+    parallel.broadcast_buffers = False
+    return parallel
 
 
 def _share_norms(network: nn.Module) -> None:

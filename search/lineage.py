@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from search.config import Recipe, recipe_from_dict
 from search.confirmation import best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
+from search.outcome import read_accuracy
 from search.study import connect, find_study
 from service.network import NetworkConfig, config_from_dict
 
@@ -47,7 +48,7 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
         lineage={
             "study": name,
             "trial": trial.number,
-            "validation_accuracy": trial.value,
+            "validation_accuracy": read_accuracy(trial),
             "chosen_by": chosen_by,
             "trials": len(study.get_trials(deepcopy=False)),
             "protocol": asdict(protocol),

@@ -2,26 +2,35 @@
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
 from optuna import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.confirmation import best_trials
+from search.outcome import front_trials, has_several, read_accuracy, read_curve
 from search.slots import count_done
+from search.study import STORAGE_ERRORS
 
-SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 2.0
 """Between two looks at the storage."""
+
+QUIET_SECONDS: Final = 60.0
+"""Longest time without a line."""
+
+SHOWN: Final = 4
+"""Running trials that a line names."""
 
 
 class StudyProgress:
-    """Prints a line whenever slots get done, while its block runs."""
+    """Prints a line whenever slots get done, and at least each minute, while its block runs."""
 
-    def __init__(self, study: Study, wanted: Collection[int], workers: int) -> None:
-        self.study, self.wanted, self.workers = study, wanted, workers
-        self.started = time.monotonic()
+    def __init__(self, study: Study, wanted: Collection[int], workers: int, epochs: int) -> None:
+        self.study, self.wanted, self.workers, self.epochs = study, wanted, workers, epochs
+        self.started = self.told = time.monotonic()
         self.done_before = self.done = count_done(study, wanted)
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -39,22 +48,32 @@ class StudyProgress:
     ) -> None:
         self.over.set()
         self.thread.join()
-        self.show()
+        self.show_done()
 
-    def show(self) -> None:
-        """Print the line if a slot was done since the last one."""
-        done = count_done(self.study, self.wanted)
-        if done == self.done:
-            return
-        self.done = done
-        print(self.line(), flush=True)
+    def show_done(self) -> None:
+        """Print a line if slots were done since the last one."""
+        # A storage that is gone is told by whoever needs it.
+        with suppress(*STORAGE_ERRORS):
+            done = count_done(self.study, self.wanted)
+            if done != self.done:
+                self.done = done
+                self._print(self.done_line())
 
-    def line(self) -> str:
+    def show_running(self) -> None:
+        """Print a line if there was none for long."""
+        with suppress(*STORAGE_ERRORS):
+            if time.monotonic() - self.told >= QUIET_SECONDS:
+                running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                self._print(self.running_line(running))
+
+    def done_line(self) -> str:
         """Slots done, the best trial so far, images a second and the time left."""
         best = best_trials(self.study, 1)
         words = [f"{self.done}/{len(self.wanted)} done"]
         if best:
-            words.append(f"best {best[0].value:.2%} (trial {best[0].number})")
+            words.append(f"best {read_accuracy(best[0]):.2%} (trial {best[0].number})")
+        if has_several(self.study):
+            words.append(f"front of {len(front_trials(self.study))}")
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         rates = [t.user_attrs["images_per_second"] for t in complete[-self.workers :]]
         if rates:
@@ -64,6 +83,23 @@ class StudyProgress:
         words.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
         return "  ".join(words)
 
+    def running_line(self, running: Sequence[FrozenTrial]) -> str:
+        """Slots done, and how far the running trials are."""
+        words = [f"{self.done}/{len(self.wanted)} done"]
+        for trial in running[:SHOWN]:
+            curve = read_curve(trial)
+            epoch = max(curve, default=0)
+            accuracy = f" {curve[epoch]:.2%}" if epoch else ""
+            words.append(f"trial {trial.number} epoch {epoch}/{self.epochs}{accuracy}")
+        if len(running) > SHOWN:
+            words.append(f"{len(running) - SHOWN} more")
+        return "  ".join(words)
+
+    def _print(self, line: str) -> None:
+        self.told = time.monotonic()
+        print(line, flush=True)
+
     def _watch(self) -> None:
-        while not self.over.wait(SECONDS):
-            self.show()
+        while not self.over.wait(LOOK_SECONDS):
+            self.show_done()
+            self.show_running()

@@ -22,6 +22,9 @@ from sqlalchemy import update
 MAX_DEATHS: Final = 3
 """Workers that may die within one slot before it is given up."""
 
+AHEAD: Final = 16
+"""Slots that wait at once: each look at a study reads again all trials that are not finished."""
+
 
 def group_slots(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
     """The trials of each slot, in order of their numbers."""
@@ -44,39 +47,46 @@ def count_done(study: Study, wanted: Collection[int]) -> int:
 
 
 def open_slots(
-    study: Study, wanted: Collection[int], templates: Mapping[int, FrozenTrial] | None = None
+    study: Study,
+    wanted: Collection[int],
+    templates: Mapping[int, FrozenTrial] | None = None,
+    ahead: int = AHEAD,
 ) -> None:
-    """Give every wanted slot that nobody fills a waiting trial.
+    """Give the first wanted slots that nobody fills a waiting trial each.
 
     That is a new slot, or one whose worker died or was interrupted; the next trial then has
     the same parameters. A slot in which `MAX_DEATHS` workers died is settled as failed.
 
     Args:
         study: of this program.
-        wanted: numbers of the slots.
+        wanted: numbers of the slots, in the order in which they are opened.
         templates: the first trial of a slot; without one its parameters are left to the sampler.
+        ahead: how many slots are to wait.
     """
     fail_stale_trials(study)
     slots = group_slots(study.get_trials(deepcopy=False))
+    waiting = sum(_first_waiting(slots.get(slot, [])) is not None for slot in wanted)
     for slot in wanted:
+        if waiting >= ahead:
+            return
         trials = slots.get(slot, [])
         if not trials:
             fresh = create_trial(state=TrialState.WAITING, user_attrs={"slot": slot})
             study.add_trial((templates or {}).get(slot, fresh))
         elif all(t.state == TrialState.FAIL and not is_done(t) for t in trials):
             study.add_trial(_repeat(trials))
+        else:
+            continue
+        waiting += 1
 
 
 def claim_slot(study: Study, storage: RDBStorage, wanted: Collection[int]) -> Trial | None:
     """Take a waiting trial that no other worker has, or None where there is none."""
     slots = group_slots(study.get_trials(deepcopy=False))
     for slot in sorted(slots.keys() & set(wanted)):
-        trials = slots[slot]
-        waiting = [t for t in trials if t.state == TrialState.WAITING]
-        busy = any(is_done(t) or t.state == TrialState.RUNNING for t in trials)
-        # Two machines may have opened one slot at once; only the first trial counts.
-        if waiting and not busy and _take(storage, waiting[0]):
-            return Trial(study, waiting[0]._trial_id)
+        waiting = _first_waiting(slots[slot])
+        if waiting and _take(storage, waiting):
+            return Trial(study, waiting._trial_id)
     return None
 
 
@@ -96,6 +106,13 @@ def close_surplus(study: Study, storage: RDBStorage, wanted: Collection[int]) ->
 def is_busy(study: Study) -> bool:
     """Whether a trial is running, on this worker or another."""
     return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+
+def _first_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    if any(is_done(trial) or trial.state == TrialState.RUNNING for trial in trials):
+        return None
+    # Two machines may have opened one slot at once; only the first trial counts.
+    return next((trial for trial in trials if trial.state == TrialState.WAITING), None)
 
 
 def _take(storage: RDBStorage, trial: FrozenTrial) -> bool:
@@ -125,4 +142,6 @@ def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:
         params=last.params,
         distributions=last.distributions,
         user_attrs=attributes,
+        # A genetic sampler keeps a trial's generation there.
+        system_attrs=last.system_attrs,
     )

@@ -4,8 +4,36 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 from search.errors import StoppedError
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, for what ends at once as on Ctrl-C; only the exit status tells them apart."""
+
+
+_RAISED: Final[list[KeyboardInterrupt]] = []
+
+
+def raise_on_signals() -> None:
+    """From now on SIGTERM raises `Terminated` and Ctrl-C `KeyboardInterrupt`, once each."""
+    signal.signal(signal.SIGTERM, _raise)
+    signal.signal(signal.SIGINT, _raise)
+
+
+def raise_again() -> None:
+    """Raise what a signal raised where Python drops it: within a weak reference's callback."""
+    if _RAISED:
+        raise _RAISED[0]
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    # The next one must not end the tidying up, unless somebody insists.
+    again = signal.SIG_IGN if number == signal.SIGTERM else signal.default_int_handler
+    signal.signal(number, again)
+    _RAISED.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+    raise _RAISED[-1]
 
 
 class StopWish:

@@ -1,15 +1,16 @@
 """The study in its storage: made, found again, refused where it is of something else."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,10 +20,19 @@ from search.sampler import SlotSampler
 # Heartbeats are experimental in Optuna, and each process of a search would say so.
 warnings.simplefilter("ignore", ExperimentalWarning)
 
+STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError)
+"""What a storage raises that is gone, full or locked for too long."""
+
 SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     "random": SlotSampler,
     # Unseeded, because a seed would make all workers propose the same.
     "tpe": lambda _: TPESampler(constant_liar=True),
+    # Small generations, because a search has some hundred trials. Unseeded likewise.
+    "nsga2": lambda _: NSGAIISampler(population_size=20),
+}
+OBJECTIVES: Final[dict[str, tuple[Literal["maximize", "minimize"], ...]]] = {
+    "accuracy": ("maximize",),
+    "accuracy,flops": ("maximize", "minimize"),
 }
 PRUNERS: Final[dict[str, Callable[[int], BasePruner]]] = {
     "none": lambda _: NopPruner(),
@@ -44,6 +54,7 @@ class Protocol:
         data_digest: of the train and the validation split.
         max_parameters: larger networks are pruned untrained; 0 for no bound.
         max_flops: of a forward pass on one image; costlier networks are pruned; 0 for no bound.
+        objectives: name in `OBJECTIVES`; accuracy always comes first.
     """
 
     space: str = "paper"
@@ -54,6 +65,7 @@ class Protocol:
     data_digest: str
     max_parameters: int = 0
     max_flops: int = 0
+    objectives: str = "accuracy"
 
 
 def connect(storage: str, heartbeat: int = 10) -> RDBStorage:
@@ -80,11 +92,25 @@ def connect(storage: str, heartbeat: int = 10) -> RDBStorage:
             heartbeat_interval=heartbeat,
             grace_period=3 * heartbeat,
         )
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+    except (*STORAGE_ERRORS, RuntimeError) as error:
         raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
     except ImportError as error:
         hint = "for PostgreSQL write postgresql+psycopg2:// and install the extra postgres"
         raise StudyError(f"the storage's driver is not installed ({error}); {hint}") from None
+
+
+@contextmanager
+def lost_storage_told() -> Iterator[None]:
+    """Within, a storage that fails ends the command with one line.
+
+    Raises:
+        StudyError: it failed; the message says how.
+    """
+    try:
+        yield
+    except STORAGE_ERRORS as error:
+        words = "finished trials are kept in it, and the same command goes on"
+        raise StudyError(f"the storage was lost: {_first_line(error)}; {words}") from None
 
 
 def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Study:
@@ -92,11 +118,16 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
 
     Raises:
         StudyError: the study was begun under another protocol; the message says what differs.
+            Or it is to prune trials with several objectives.
     """
+    directions = OBJECTIVES[protocol.objectives]
+    if len(directions) > 1 and protocol.pruner != "none":
+        words = "compares trials by one objective and cannot stop those of several"
+        raise StudyError(f"pruner {protocol.pruner} {words}; say --pruner none")
     study = optuna.create_study(
         storage=storage,
         study_name=name,
-        direction="maximize",
+        directions=directions,
         sampler=SAMPLERS[protocol.sampler](protocol.seed),
         pruner=PRUNERS[protocol.pruner](protocol.epochs),
         load_if_exists=True,
@@ -106,7 +137,8 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
         if study.get_trials(deepcopy=False):
             raise StudyError(f"study {name} was not made by this program")
         study.set_user_attr("protocol", wanted)
-    elif found != wanted:
+    # Studies from before there were several have no such field.
+    elif {"objectives": "accuracy"} | found != wanted:
         raise StudyError(f"study {name} was begun otherwise: {_tell_difference(found, wanted)}")
     return study
 

@@ -9,8 +9,10 @@ from optuna import Trial, TrialPruned
 
 from search.data import Faces, drop_duplicates
 from search.errors import TrainingError
+from search.outcome import report_accuracy
 from search.sampler import derive_seed
 from search.space import SPACES, Candidate
+from search.stop import raise_again
 from search.study import Protocol
 from search.train import Plan, fit
 from service.network import build_network, config_to_dict, count_flops, count_parameters
@@ -22,11 +24,12 @@ class TrialFailedError(RuntimeError):
 
 def train_trial(
     trial: Trial, protocol: Protocol, train: Faces, validation: Faces, device: torch.device
-) -> float:
+) -> tuple[float, ...]:
     """Train a trial's network.
 
     Returns:
-        Validation accuracy, 0 to 1, after the last epoch.
+        Validation accuracy, 0 to 1, after the last epoch; with the objectives `accuracy,flops`
+        also the FLOPs of a forward pass on one image.
 
     Raises:
         TrialPruned: larger or costlier than the protocol allows, or stopped by the pruner;
@@ -41,9 +44,10 @@ def train_trial(
     plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
 
     def report(figures: dict[str, float]) -> None:
-        trial.report(figures["validation_accuracy"], int(figures["epoch"]))
+        raise_again()
+        report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
         trial.set_user_attr("images_per_second", round(figures["images_per_second"], 1))
-        if trial.should_prune():
+        if protocol.pruner != "none" and trial.should_prune():
             trial.set_user_attr("reason", f"pruned after epoch {figures['epoch']:.0f}")
             raise TrialPruned
 
@@ -56,7 +60,9 @@ def train_trial(
             raise
         raise TrialFailedError("out of memory") from None
     trial.set_user_attr("train_accuracy", run.history[-1]["accuracy"])
-    return run.history[-1]["validation_accuracy"]
+    accuracy = run.history[-1]["validation_accuracy"]
+    several = protocol.objectives == "accuracy,flops"
+    return (accuracy, trial.user_attrs["flops"]) if several else (accuracy,)
 
 
 def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:

@@ -3,17 +3,21 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from optuna import Study, Trial, TrialPruned
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.slots import claim_slot, is_busy, open_slots
+from search.study import STORAGE_ERRORS
 from search.trial import TrialFailedError
+
+Objective = Callable[[Trial], float | Sequence[float]]
+"""Trains a trial; returns its value for each objective."""
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -25,7 +29,7 @@ def work(
     study: Study,
     storage: RDBStorage,
     wanted: Collection[int],
-    objective: Callable[[Trial], float],
+    objective: Objective,
     templates: Mapping[int, FrozenTrial] | None = None,
 ) -> None:
     """Run trials until every wanted slot is done.
@@ -45,9 +49,7 @@ def work(
             return
 
 
-def run_trial(
-    study: Study, storage: RDBStorage, trial: Trial, objective: Callable[[Trial], float]
-) -> None:
+def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Objective) -> None:
     """Run a claimed trial and record its value, or why it has none."""
     try:
         with sign_of_life(storage, trial._trial_id):
@@ -56,22 +58,22 @@ def run_trial(
         LOG.warning("trial %d counts as dead, for want of signs of life; it is lost", trial.number)
     except BaseException:
         # Where the storage is gone the trial counts as dead by and by.
-        with suppress(UpdateFinishedTrialError, StorageInternalError):
+        with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
             trial.set_user_attr("interrupted", True)
             study.tell(trial, state=TrialState.FAIL)
         raise
 
 
-def _settle(study: Study, trial: Trial, objective: Callable[[Trial], float]) -> None:
+def _settle(study: Study, trial: Trial, objective: Objective) -> None:
     try:
-        value = objective(trial)
+        values = objective(trial)
     except TrialPruned:
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     except TrialFailedError as error:
         trial.set_user_attr("reason", str(error))
         study.tell(trial, state=TrialState.FAIL)
     else:
-        study.tell(trial, value, skip_if_finished=True)
+        study.tell(trial, values, skip_if_finished=True)
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def sign_of_life(storage: RDBStorage, trial_id: int) -> Iterator[None]:
     def beat() -> None:
         while not over.is_set():
             # A storage that is away for a moment may be back for the next one.
-            with suppress(StorageInternalError):
+            with suppress(*STORAGE_ERRORS):
                 storage.record_heartbeat(trial_id)
             over.wait(interval)
 

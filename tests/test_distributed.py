@@ -55,5 +55,6 @@ def test_two_processes_have_the_curve_of_one(tmp_path: Path) -> None:
             timeout=240,
         )
         assert done.returncode == 0, done.stderr[-2000:]
+        assert "deprecated" not in done.stderr
     one, two = read_losses(tmp_path / "one"), read_losses(tmp_path / "two")
     np.testing.assert_allclose(one, two, rtol=1e-3)

@@ -38,6 +38,34 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return finish(data, tmp_path_factory.mktemp("whole"))
 
 
+LOSE = """
+import os, signal, time, weakref
+from search.stop import raise_again, raise_on_signals
+
+class Thing: ...
+
+def lose(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+
+raise_on_signals()
+thing = Thing()
+reference = weakref.ref(thing, lose)
+raise_again()
+del thing
+try:
+    raise_again()
+except KeyboardInterrupt as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_signal_that_python_drops_is_raised_again() -> None:
+    done = subprocess.run([sys.executable, "-c", LOSE], capture_output=True, text=True, check=True)
+    assert "Exception ignored" in done.stderr
+    assert done.stdout == "Terminated\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_resumes_to_the_same_weights(

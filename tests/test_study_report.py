@@ -1,4 +1,6 @@
 import csv
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ from search.__main__ import main
 from search.config import Recipe
 from search.errors import StudyError
 from search.layers_figure import list_layers
+from search.outcome import find_front, front_trials, read_curve
 from search.run import Search, digest_data, run_search
 from search.space import SPACES, Candidate
 from search.study import Protocol, connect, find_study, open_study
-from search.study_report import MIN_TRIALS, find_front, write_study_report
+from search.study_report import MIN_TRIALS, draw_history, write_study_report
 from search.trial import check_cost
 from search.worker import work
 from service.artifact import load_artifact
@@ -21,9 +24,9 @@ from service.network import PlainConfig, build_network, count_parameters
 PROTOCOL = Protocol(data_digest="digest")
 
 
-def stand_in(trial: Trial) -> float:
+def stand_in(trial: Trial, protocol: Protocol = PROTOCOL) -> float:
     """A trial without its training."""
-    check_cost(trial, SPACES["paper"](trial, 20), PROTOCOL)
+    check_cost(trial, SPACES["paper"](trial, 20), protocol)
     value: float = trial.params["first_kernels"] / 1000
     for epoch in (1, 2):
         trial.report(value * epoch / 2, epoch)
@@ -53,6 +56,17 @@ def test_a_few_trials_have_no_importances(tmp_path: Path) -> None:
     fill(str(tmp_path / "s.db"), 2)
     write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
     assert not (tmp_path / "out" / "importances.png").exists()
+
+
+def test_the_history_leaves_out_what_was_too_large(tmp_path: Path) -> None:
+    connection = connect(str(tmp_path / "s.db"))
+    protocol = replace(PROTOCOL, max_flops=10**9)
+    study = open_study(connection, "s", protocol)
+    work(study, connection, range(8), partial(stand_in, protocol=protocol))
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("PRUNED") > 0
+    (dots,) = draw_history(study).axes[0].collections
+    assert len(np.asarray(dots.get_offsets())) == states.count("COMPLETE")
 
 
 def test_a_study_without_a_trial_is_refused(tmp_path: Path) -> None:
@@ -111,3 +125,36 @@ def test_search_report_and_retrain_of_the_best(
     assert card["recipe"]["epochs"] == 2
     assert main([*command, "--trial", "99", "--out", str(out)]) == 1
     assert "no complete trial 99" in capsys.readouterr().err
+
+
+def test_a_search_for_accuracy_and_flops_has_a_front(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def suggest_tiny(trial: Trial, epochs: int) -> Candidate:
+        width = trial.suggest_int("width", 8, 64, step=8)
+        return Candidate(PlainConfig(channels=(width, 8)), Recipe(epochs=epochs, batch_size=16))
+
+    monkeypatch.setitem(SPACES, "residual", suggest_tiny)
+    command = ["run", "--preset", "front", "--data", str(data), "--storage", str(tmp_path / "s.db")]
+    command += ["--epochs", "2", "--device", "cpu", "--confirm", "1", "--confirm-seeds", "1"]
+    assert main([*command, "--trials", "2"]) == 0
+    assert main([*command, "--trials", "4"]) == 0
+    words = capsys.readouterr().out
+    assert "4/4 done" in words and "front of" in words and "MFLOP" in words
+    study, protocol = find_study(connect(str(tmp_path / "s.db")), "front")
+    assert protocol.objectives == "accuracy,flops"
+    assert len(study.trials) == 4
+    for trial in study.trials:
+        assert trial.values == [read_curve(trial)[2], trial.user_attrs["flops"]]
+    front = {trial.number for trial in front_trials(study)}
+    assert front <= {trial.number for trial in study.best_trials}
+    assert max(study.trials, key=lambda trial: trial.values[0]).values[0] == max(
+        study.trials[number].values[0] for number in front
+    )
+    common = ["--storage", str(tmp_path / "s.db"), "--study", "front"]
+    assert main(["report", *common, "--out", str(tmp_path / "report")]) == 0
+    assert "The Pareto front" in (tmp_path / "report" / "report.html").read_text()
+    assert main([*command, "--trials", "4", "--pruner", "halving"]) == 1
+    assert "pruner halving compares trials by one objective" in capsys.readouterr().err
+    assert main([*command, "--trials", "4", "--objectives", "accuracy"]) == 1
+    assert "objectives is 'accuracy,flops' there, 'accuracy' here" in capsys.readouterr().err

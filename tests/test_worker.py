@@ -65,6 +65,15 @@ def test_each_slot_is_run_once_by_two_workers(study: Study, storage: RDBStorage)
     assert len(study.trials) == 4
 
 
+def test_only_so_many_slots_wait_at_once(study: Study, storage: RDBStorage) -> None:
+    open_slots(study, range(9), ahead=3)
+    open_slots(study, range(9), ahead=3)
+    assert [t.user_attrs["slot"] for t in study.trials] == [0, 1, 2]
+    assert claim_slot(study, storage, range(9))
+    open_slots(study, range(9), ahead=3)
+    assert [t.user_attrs["slot"] for t in study.trials] == [0, 1, 2, 3]
+
+
 def test_of_workers_at_one_moment_only_one_gets_the_trial(tmp_path: Path, study: Study) -> None:
     open_slots(study, range(15))
     barrier = Barrier(4)
@@ -177,6 +186,15 @@ def test_a_study_of_something_else_is_refused(
 ) -> None:
     with pytest.raises(StudyError, match=words):
         open_study(storage, study.study_name, other)
+
+
+def test_a_study_from_before_there_were_several_objectives_goes_on(
+    study: Study, storage: RDBStorage
+) -> None:
+    fields = study.user_attrs["protocol"]
+    study.set_user_attr("protocol", {k: v for k, v in fields.items() if k != "objectives"})
+    open_study(storage, study.study_name, PROTOCOL)
+    assert find_study(storage, study.study_name)[1] == PROTOCOL
 
 
 def test_an_unknown_study_is_named(study: Study, storage: RDBStorage) -> None:

@@ -1,0 +1,249 @@
+"""An ablation: a recipe and its variations over several seeds, each idea changed alone."""
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from search.config import Recipe
+from search.data import Faces, drop_duplicates
+from search.errors import TrainingError
+from search.retrain import Progress
+from search.train import Plan, fit
+from service.network import NetworkConfig
+
+BASE: Final = "base"
+"""Name of the unchanged recipe among the ideas."""
+
+IDEAS: Final[dict[str, Mapping[str, Any]]] = {
+    "no-label-smoothing": {"label_smoothing": 0.0},
+    "no-weight-decay": {"weight_decay": 0.0},
+    "no-ema": {"ema_decay": 0.0},
+    "no-warmup": {"warmup_epochs": 0.0},
+    "constant-rate": {"schedule": "constant"},
+    # Its own usual rate comes with it; Muon's would be far too high.
+    "adamw": {"optimizer": "adamw", "learning_rate": 2e-3},
+    "no-mirror": {"mirror": False},
+    "no-rotation": {"rotation": 0.0},
+    "wide-rotation": {"rotation": 25.0},
+    "no-zoom": {"zoom": 0.0},
+    "wide-zoom": {"zoom": 0.3},
+    "no-shift": {"shift": 0.0},
+    "wide-shift": {"shift": 0.2},
+    "no-erase": {"erase": 0.0},
+    "mixup": {"mixup": 0.2},
+    "cutmix": {"cutmix": 1.0},
+    "balance": {"balance": 0.5},
+    "full-size": {"sizes": ((1.0, 48),)},
+    "keep-duplicates": {"drop_duplicates": False},
+    "no-distill": {"distill": 0.0},
+    "more-distill": {"distill": 0.6},
+}
+"""What each idea changes in the recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """What is compared.
+
+    Attributes:
+        network: trained in every run.
+        recipe: the base.
+        ideas: names in `IDEAS`.
+        seeds: of each recipe, from 0.
+        teachers: SHA-256 of the weights and network of each teacher of recipes that distil.
+    """
+
+    network: NetworkConfig
+    recipe: Recipe
+    ideas: tuple[str, ...]
+    seeds: int
+    teachers: Mapping[str, nn.Module] = field(default_factory=dict)
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Idea and seed of each run; all ideas come before the next seed."""
+        return [(idea, seed) for seed in range(self.seeds) for idea in (BASE, *self.ideas)]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An idea's accuracy over the finished seeds, beside the base's.
+
+    Attributes:
+        idea: name in `IDEAS`, or `BASE`.
+        values: validation accuracy of each seed, 0 to 1.
+        base: the same of the unchanged recipe.
+    """
+
+    idea: str
+    values: tuple[float, ...]
+    base: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return statistics.fmean(self.values)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; nan for a single seed."""
+        return standard_error(self.values)
+
+    @property
+    def difference(self) -> float:
+        """Mean accuracy less the base's."""
+        return self.mean - statistics.fmean(self.base)
+
+    @property
+    def difference_error(self) -> float:
+        """Standard error of the difference; nan for a single seed."""
+        return math.hypot(self.error, standard_error(self.base))
+
+    @property
+    def kept(self) -> bool:
+        """Whether three seeds or more show a gain of more than twice its standard error."""
+        enough = min(len(self.values), len(self.base)) >= 3
+        return enough and self.difference > 2 * self.difference_error
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Standard error of the mean; nan for a single value."""
+    if len(values) < 2:
+        return math.nan
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def pick_ideas(recipe: Recipe, names: Sequence[str] = (), taught: bool = False) -> tuple[str, ...]:
+    """The named ideas, or all that change something in the recipe.
+
+    Raises:
+        TrainingError: there is no such idea, or it changes nothing in this recipe.
+    """
+    for name in names:
+        if name not in IDEAS:
+            raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
+        if change(recipe, name) == recipe:
+            raise TrainingError(f"idea {name} changes nothing in this recipe")
+    untaught = {name for name in IDEAS if change(recipe, name).distill and not taught}
+    found = [name for name in IDEAS if change(recipe, name) != recipe and name not in untaught]
+    return tuple(dict.fromkeys(names)) or tuple(found)
+
+
+def change(recipe: Recipe, idea: str) -> Recipe:
+    """The recipe with an idea in it; as it is for `BASE`."""
+    return replace(recipe, **IDEAS.get(idea, {}))
+
+
+def run_ablation(
+    ablation: Ablation, train: Faces, validation: Faces, out: Path, device: torch.device
+) -> list[Effect]:
+    """Train what is not yet finished in `out`; the same call again goes on.
+
+    Args:
+        ablation: what is compared.
+        train: faces to learn from.
+        validation: faces to measure on.
+        out: folder of a small `<idea>-<seed>.json` a run, and of a checkpoint while it goes on.
+        device: CPU or CUDA.
+
+    Returns:
+        The base and each idea, in the order of the ablation.
+
+    Raises:
+        TrainingError: as `search.train.fit`, or a finished run in `out` is of another plan.
+        StoppedError: a signal asked to stop; all is saved.
+    """
+    # First all that is there, so that a wrong folder is refused before hours of training.
+    plans = {run: make_plan(ablation, *run, train) for run in ablation.runs()}
+    found = {run: read_run(run_path(out, *run), plan) for run, plan in plans.items()}
+    for number, run in enumerate(plans, 1):
+        if found[run] is None:
+            print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
+            path, splits = run_path(out, *run), (train, validation)
+            found[run] = train_run(ablation, plans[run], splits, path, device)
+    return sum_up(ablation, {run: value for run, value in found.items() if value is not None})
+
+
+def make_plan(ablation: Ablation, idea: str, seed: int, train: Faces) -> Plan:
+    """The plan of one run."""
+    recipe = change(ablation.recipe, idea)
+    faces = choose_faces(recipe, train)
+    teachers = tuple(ablation.teachers) if recipe.distill else ()
+    return Plan(ablation.network, recipe, seed, faces.digest(), teachers=teachers)
+
+
+def choose_faces(recipe: Recipe, train: Faces) -> Faces:
+    """What the recipe learns from."""
+    return drop_duplicates(train) if recipe.drop_duplicates else train
+
+
+def train_run(
+    ablation: Ablation, plan: Plan, splits: tuple[Faces, Faces], path: Path, device: torch.device
+) -> float:
+    """Train one run and keep its figures in `path`; returns its validation accuracy."""
+    checkpoint = path.with_suffix(".pt")
+    finished = fit(
+        plan,
+        choose_faces(plan.recipe, splits[0]),
+        splits[1],
+        device,
+        teachers=list(ablation.teachers.values()) if plan.teachers else (),
+        checkpoint=checkpoint,
+        report=Progress(plan.recipe.epochs).show,
+    )
+    accuracies = [figures["validation_accuracy"] for figures in finished.history]
+    write_run(path, plan, accuracies)
+    checkpoint.unlink(missing_ok=True)
+    return accuracies[-1]
+
+
+def run_path(out: Path, idea: str, seed: int) -> Path:
+    """The file of a finished run."""
+    return out / f"{idea}-{seed}.json"
+
+
+def write_run(path: Path, plan: Plan, accuracies: Sequence[float]) -> None:
+    """Keep a run's validation accuracy after each epoch; whole or not at all."""
+    fresh = path.with_suffix(".tmp")
+    with fresh.open("w") as file:
+        json.dump({"plan": plan.fields(), "validation_accuracy": list(accuracies)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def read_run(path: Path, plan: Plan) -> float | None:
+    """Accuracy after the last epoch of a finished run, None where there is none.
+
+    Raises:
+        TrainingError: the file is not readable, or of another plan.
+    """
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(path.read_text())
+        found, accuracy = saved["plan"], float(saved["validation_accuracy"][-1])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise TrainingError(f"{path}: not a readable run ({error})") from None
+    # Through JSON, where tuples are lists.
+    wanted = json.loads(json.dumps(plan.fields()))
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        words = f"run of another ablation, {', '.join(differing)} differs"
+        raise TrainingError(f"{path}: {words}; name another output folder or remove it")
+    return accuracy
+
+
+def sum_up(ablation: Ablation, accuracies: Mapping[tuple[str, int], float]) -> list[Effect]:
+    """The base and each idea, from the accuracy of each run."""
+    values: dict[str, tuple[float, ...]] = {}
+    for (idea, _), accuracy in accuracies.items():
+        values[idea] = (*values.get(idea, ()), accuracy)
+    return [Effect(idea, values[idea], values[BASE]) for idea in (BASE, *ablation.ideas)]

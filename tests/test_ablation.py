@@ -1,0 +1,143 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search import ablation as module
+from search.__main__ import main
+from search.ablation import BASE, IDEAS, Ablation, Effect, pick_ideas, run_ablation
+from search.ablation_report import write_ablation_report
+from search.config import NETWORKS, RECIPES
+from search.data import Faces
+from search.errors import TrainingError
+from search.train import Plan, Run, fit
+from service.network import build_network
+from tests.conftest import TINY, make_faces
+
+CPU = torch.device("cpu")
+FAST = replace(RECIPES["modern"], epochs=1, batch_size=16, sizes=((1.0, 48),))
+
+
+def ablate(faces: Faces, out: Path, ideas: tuple[str, ...], seeds: int = 2) -> list[Effect]:
+    out.mkdir(exist_ok=True)
+    ablation = Ablation(network=TINY, recipe=FAST, ideas=ideas, seeds=seeds)
+    return run_ablation(ablation, faces, make_faces(35, seed=1), out, CPU)
+
+
+def test_finished_runs_are_kept_and_only_missing_ones_trained(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = ablate(faces, out, ("no-erase",))
+    names = {path.name for path in out.iterdir()}
+    assert names == {f"{idea}-{seed}.json" for idea in (BASE, "no-erase") for seed in (0, 1)}
+    trained: list[Plan] = []
+
+    def note(plan: Plan, *arguments: Any, **options: Any) -> Run:
+        trained.append(plan)
+        return fit(plan, *arguments, **options)
+
+    monkeypatch.setattr(module, "fit", note)
+    (out / "no-erase-1.json").unlink()
+    assert ablate(faces, out, ("no-erase",)) == first
+    assert [(plan.seed, plan.recipe.erase) for plan in trained] == [(1, 0.0)]
+    more = ablate(faces, out, ("no-erase", "mixup"))
+    assert [effect.idea for effect in more] == [BASE, "no-erase", "mixup"]
+    assert len(trained) == 3
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ablate(faces, tmp_path / "whole", (), seeds=1)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "write_run", die)
+        ablate(faces, tmp_path / "killed", (), seeds=1)
+    assert (tmp_path / "killed" / "base-0.pt").exists()
+    assert ablate(faces, tmp_path / "killed", (), seeds=1) == whole
+    assert not (tmp_path / "killed" / "base-0.pt").exists()
+
+
+def test_runs_of_another_ablation_are_refused(faces: Faces, tmp_path: Path) -> None:
+    ablate(faces, tmp_path, (), seeds=1)
+    with pytest.raises(
+        TrainingError, match=r"base-0\.json: run of another .* train_digest differs"
+    ):
+        ablate(make_faces(77), tmp_path, (), seeds=1)
+    (tmp_path / "base-0.json").write_text("{")
+    with pytest.raises(TrainingError, match="not a readable run"):
+        ablate(faces, tmp_path, (), seeds=1)
+
+
+def test_teachers_teach_only_recipes_that_distil(faces: Faces, tmp_path: Path) -> None:
+    recipe = replace(FAST, distill=0.3)
+    teachers = {"digest": build_network(TINY)}
+    ablation = Ablation(
+        network=TINY, recipe=recipe, ideas=("no-distill",), seeds=1, teachers=teachers
+    )
+    run_ablation(ablation, faces, make_faces(35, seed=1), tmp_path, CPU)
+    plans = {
+        idea: json.loads((tmp_path / f"{idea}-0.json").read_text())["plan"]
+        for idea in (BASE, "no-distill")
+    }
+    assert plans[BASE]["teachers"] == ["digest"]
+    assert plans["no-distill"]["teachers"] == []
+
+
+@pytest.mark.parametrize("name", ["modern", "distill"])
+def test_every_idea_changes_the_recipes_that_it_is_for(name: str) -> None:
+    found = pick_ideas(RECIPES[name], taught=True)
+    assert set(IDEAS) - set(found) <= {"no-distill"}
+    assert "more-distill" not in pick_ideas(RECIPES["modern"])
+
+
+def test_a_wrong_idea_is_named() -> None:
+    with pytest.raises(TrainingError, match="no idea magic; there are: no-label-smoothing"):
+        pick_ideas(FAST, ["magic"])
+    with pytest.raises(TrainingError, match="no-distill changes nothing"):
+        pick_ideas(FAST, ["no-distill"])
+
+
+def test_an_idea_is_kept_where_three_seeds_show_it() -> None:
+    base = (0.60, 0.61, 0.62)
+    better = Effect("mixup", (0.65, 0.66, 0.67), base)
+    assert better.difference == pytest.approx(0.05)
+    assert better.difference_error == pytest.approx(0.01 * (2 / 3) ** 0.5)
+    assert better.kept
+    assert not Effect("mixup", (0.61, 0.62, 0.63), base).kept
+    assert not Effect("mixup", (0.65, 0.66), base[:2]).kept
+
+
+def test_the_table_is_written_in_each_form(tmp_path: Path) -> None:
+    base = (0.60, 0.61, 0.62)
+    effects = [Effect(BASE, base, base), Effect("mixup", (0.65, 0.66, 0.67), base)]
+    page = write_ablation_report(effects, tmp_path)
+    row = "| mixup | mixup 0.2 | 3 | 66.00% ± 0.58 | +5.00 ± 0.82 points | yes |"
+    assert row in (tmp_path / "ablation.md").read_text()
+    with (tmp_path / "ablation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1]["kept"] == "True" and float(rows[1]["difference"]) == 0.05
+    assert "data:image/png" in page.read_text()
+
+
+def test_the_command_writes_the_table(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(NETWORKS, "compact", TINY)
+    monkeypatch.setitem(RECIPES, "modern", FAST)
+    command = ["ablate", "--data", str(data), "--out", str(tmp_path / "out"), "--seeds", "1"]
+    command += ["--device", "cpu", "--epochs", "1"]
+    assert main([*command, "--ideas", "adamw, mixup"]) == 0
+    words = capsys.readouterr().out
+    assert "run 3 of 3: mixup, seed 0" in words
+    assert "| mixup | mixup 0.2 | 1 |" in words
+    assert main([*command, "--ideas", "magic"]) == 1
+    assert "error: no idea magic" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna import Study, Trial
+
+from search import progress
+from search.progress import StudyProgress
+from search.slots import claim_slot, open_slots
+from search.study import Protocol, connect, open_study
+from search.worker import work
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return open_study(connect(str(tmp_path / "s.db")), "s", Protocol(data_digest="d", epochs=4))
+
+
+def test_running_trials_are_shown_with_their_epochs(
+    study: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.1)
+    storage = connect(str(tmp_path / "s.db"))
+    open_slots(study, range(3))
+    with StudyProgress(study, range(3), workers=2, epochs=4):
+        first, _ = (claim_slot(study, storage, range(3)) for _ in range(2))
+        assert first
+        first.report(0.25, 1)
+        first.report(0.5, 2)
+        time.sleep(1)
+    assert "0/3 done  trial 0 epoch 2/4 50.00%  trial 1 epoch 0/4" in capsys.readouterr().out
+
+
+def test_a_line_tells_what_is_done(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stand_in(trial: Trial) -> float:
+        trial.set_user_attr("images_per_second", 100.0)
+        return 0.5
+
+    storage = connect(str(tmp_path / "s.db"))
+    with StudyProgress(study, range(2), workers=1, epochs=4):
+        work(study, storage, range(1), stand_in)
+    assert "1/2 done  best 50.00% (trial 0)  100 images/s  0:00:0" in capsys.readouterr().out
