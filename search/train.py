@@ -22,6 +22,7 @@ from search.config import Recipe
 from search.data import Faces
 from search.distributed import average_over_processes, own_part, rank, world, wrap
 from search.errors import TrainingError
+from search.memory import keep_freed_memory
 from search.mix import mix
 from search.optimizer import make_optimizers, rate_factor
 from search.stop import StopWish, catch_stop
@@ -190,6 +191,8 @@ def check_batches(recipe: Recipe, count: int) -> None:
 
 def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) -> Run:
     """A run before its first epoch: the initial network's weights, or drawn from the seed."""
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(plan.seed)
     network, average = (
         build_network(plan.network).to(device).to(memory_format=torch.channels_last)

@@ -1,0 +1,24 @@
+"""Freed memory, kept for the next batch."""
+
+import ctypes
+from typing import Final
+
+_TRIM_THRESHOLD: Final = -1
+_MMAP_MAX: Final = -4
+"""Names of glibc's mallopt(3)."""
+
+
+def keep_freed_memory() -> bool:
+    """Have this process reuse large blocks rather than return them to the system; for good.
+
+    glibc maps each block over 32 MiB anew, and the system clears its pages: with the paper's
+    first layers a third of the time of a training step on two cores.
+
+    Returns:
+        Whether the C library can do this.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return False
+    return bool(set_option(_MMAP_MAX, 0) and set_option(_TRIM_THRESHOLD, 2**31 - 1))
