@@ -37,6 +37,7 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
     "wide-zoom": {"zoom": 0.3},
     "no-shift": {"shift": 0.0},
     "wide-shift": {"shift": 0.2},
+    "blur": {"blur": 1.5},
     "no-erase": {"erase": 0.0},
     "mixup": {"mixup": 0.2},
     "cutmix": {"cutmix": 1.0},

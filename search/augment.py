@@ -10,8 +10,12 @@ ERASED_SIDE = (0.15, 0.45)
 """Range of an erased rectangle's sides, as shares of the image's side."""
 
 
+BLUR_REACH = 6
+"""Pixels either way that a blur's kernel takes in: three standard deviations of the largest."""
+
+
 def augment(images: Tensor, recipe: Recipe, size: int, generator: torch.Generator) -> Tensor:
-    """Mirror, rotate, zoom and shift by one affine map an image, then erase.
+    """Mirror, rotate, zoom and shift by one affine map an image, then blur and erase.
 
     Args:
         images: float, shape (N, 1, H, W); zero is the images' mean.
@@ -23,7 +27,11 @@ def augment(images: Tensor, recipe: Recipe, size: int, generator: torch.Generato
         Shape (N, 1, size, size); what comes from outside an image repeats its border.
     """
     matrices = draw_matrices(len(images), recipe, generator)
-    return erase(warp(images, matrices, size), recipe.erase, generator)
+    warped = warp(images, matrices, size)
+    if recipe.blur:
+        spread = torch.rand(len(images), generator=generator, device=images.device) * 2 - 1
+        warped = blur(warped, recipe.blur * spread.clamp(min=0))
+    return erase(warped, recipe.erase, generator)
 
 
 def draw_matrices(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -64,6 +72,23 @@ def warp(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     shape = [len(images), images.shape[1], size, size]
     grid = functional.affine_grid(matrices, shape, align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def blur(images: Tensor, deviations: Tensor) -> Tensor:
+    """Gaussian blur; the border is repeated.
+
+    Args:
+        images: shape (N, 1, H, W).
+        deviations: standard deviation for each image, shape (N,), 0 to 2 pixels.
+    """
+    offsets = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device)
+    weights = torch.exp(-0.5 * (offsets / deviations.clamp(min=1e-3)[:, None]) ** 2)
+    kernels = (weights / weights.sum(1, keepdim=True))[:, None, None]
+    # As channels of one image, each with a kernel of its own.
+    padded = functional.pad(images, (BLUR_REACH,) * 4, mode="replicate").transpose(0, 1)
+    across = functional.conv2d(padded, kernels, groups=len(images))
+    along = functional.conv2d(across, kernels.transpose(2, 3), groups=len(images))
+    return along.transpose(0, 1)
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

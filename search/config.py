@@ -54,6 +54,8 @@ class Recipe:
         rotation: largest turn, degrees either way.
         zoom: largest relative change of size either way.
         shift: largest shift of each axis, share of the side, either way.
+        blur: largest standard deviation of a Gaussian blur, in pixels, at most 2; half of the
+            images get one, drawn uniformly up to it.
         erase: probability that a rectangle is blanked (Zhong et al., 2020).
         mixup: both parameters of the beta distribution that a batch's share is drawn from
             (Zhang et al., 2018); 0 turns it off.
@@ -80,6 +82,7 @@ class Recipe:
     rotation: float = 0.0
     zoom: float = 0.0
     shift: float = 0.0
+    blur: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -93,6 +96,8 @@ class Recipe:
             raise ValueError("epochs must be at least 1 and batch_size at least 2")
         if min(self.mixup, self.cutmix, self.balance) < 0:
             raise ValueError("mixup, cutmix and balance must not be negative")
+        if not 0 <= self.blur <= 2:
+            raise ValueError("blur must be from 0 to 2")
         if self.sizes[-1][0] != 1.0 or list(self.sizes) != sorted(self.sizes):
             raise ValueError("sizes must have rising shares that end at 1.0")
 
@@ -132,6 +137,16 @@ RECIPES: Final[dict[str, Recipe]] = {
     "modern": MODERN,
     # `retrain --teacher A` (several times for the mean of several).
     "distill": replace(MODERN, distill=0.3),
+    # For `retrain --start-from A --teacher A`: the same answers for soft faces, too.
+    "soften": replace(
+        MODERN,
+        epochs=24,
+        learning_rate=0.01,
+        warmup_epochs=1,
+        sizes=((1.0, IMAGE_SIZE),),
+        blur=1.5,
+        distill=0.5,
+    ),
 }
 
 

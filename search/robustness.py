@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.augment import affine_matrices, warp
+from search.augment import affine_matrices, blur, warp
 from search.data import load_split
 from search.train import on_device, predict_logits
 from service.artifact import load_artifact, write_card
@@ -24,14 +24,9 @@ Fault = Callable[[Tensor, torch.Generator], Tensor]
 """Spoils float images (N, 1, 48, 48), grey levels 0 to 255; results are rounded and clamped."""
 
 
-def blur(images: Tensor, _: torch.Generator, *, sigma: float) -> Tensor:
-    """Gaussian blur of a standard deviation in pixels; the border is repeated."""
-    reach = round(3 * sigma)
-    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = (line / line.sum()).to(images.device)
-    padded = functional.pad(images, (reach,) * 4, mode="replicate")
-    across = functional.conv2d(padded, kernel[None, None, None])
-    return functional.conv2d(across, kernel[None, None, :, None])
+def soften(images: Tensor, _: torch.Generator, *, sigma: float) -> Tensor:
+    """Gaussian blur of a standard deviation in pixels."""
+    return blur(images, torch.full((len(images),), sigma, device=images.device))
 
 
 def add_noise(images: Tensor, generator: torch.Generator, *, deviation: float) -> Tensor:
@@ -89,8 +84,8 @@ def jitter(images: Tensor, generator: torch.Generator, *, share: float) -> Tenso
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    "blur, sigma 1 pixel": partial(blur, sigma=1.0),
-    "blur, sigma 2 pixels": partial(blur, sigma=2.0),
+    "blur, sigma 1 pixel": partial(soften, sigma=1.0),
+    "blur, sigma 2 pixels": partial(soften, sigma=2.0),
     "noise, sigma 10 levels": partial(add_noise, deviation=10.0),
     "noise, sigma 25 levels": partial(add_noise, deviation=25.0),
     "JPEG quality 90": partial(compress, quality=90),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from search.augment import affine_matrices, augment, erase, warp
+from search.augment import affine_matrices, augment, blur, erase, warp
 from search.config import RECIPES, Recipe
 
 
@@ -66,3 +66,21 @@ def test_erasing_blanks_one_rectangle() -> None:
     areas = (erased == 0).flatten(1).sum(1)
     assert 70 <= (areas > 0).sum() <= 130
     assert areas.max() <= (0.45 * 48 + 1) ** 2
+
+
+def test_each_image_gets_its_own_blur() -> None:
+    images = torch.rand(3, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    found = blur(images, torch.tensor([0.0, 0.7, 2.0]))
+    torch.testing.assert_close(found[0], images[0])
+    for row, sigma in ((1, 0.7), (2, 2.0)):
+        expected = reference.gaussian_blur(images[row], [13, 13], [sigma, sigma])
+        inside = (..., slice(6, 42), slice(6, 42))
+        torch.testing.assert_close(found[row][inside], expected[inside], atol=1e-4, rtol=0)
+
+
+def test_half_of_the_images_are_blurred() -> None:
+    images = torch.rand(400, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    found = augment(images, Recipe(epochs=1, blur=2.0), 12, torch.Generator().manual_seed(1))
+    plain = augment(images, Recipe(epochs=1), 12, torch.Generator().manual_seed(1))
+    changed = (found - plain).abs().amax((1, 2, 3)) > 1e-3
+    assert 150 < changed.sum() < 250

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from search.robustness import FAULTS, blur, jitter, occlude, record_robustness, spoil, turn
+from search.robustness import FAULTS, jitter, occlude, record_robustness, soften, spoil, turn
 from service.artifact import load_artifact
 from tests.conftest import make_faces
 
@@ -24,7 +24,7 @@ def test_blur_is_torchvisions() -> None:
     expected = reference.gaussian_blur(IMAGES.float(), [13, 13], [2.0, 2.0])
     inside = (..., slice(6, -6), slice(6, -6))
     torch.testing.assert_close(
-        blur(IMAGES.float(), torch.Generator(), sigma=2.0)[inside], expected[inside]
+        soften(IMAGES.float(), torch.Generator(), sigma=2.0)[inside], expected[inside]
     )
 
 
