@@ -10,6 +10,13 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--data", type=Path, required=required, help=text)
 
 
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """`--split` that a model is measured on."""
+    splits = ("train", "validation", "test")
+    text = "what to measure on (default: %(default)s)"
+    parser.add_argument("--split", choices=splits, default="validation", help=text)
+
+
 def add_storage(parser: argparse.ArgumentParser) -> None:
     """`--storage` of studies."""
     text = "database URL, or a path for SQLite"

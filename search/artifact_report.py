@@ -1,4 +1,4 @@
-"""A model's report: its curves, its figures on validation and its worst mistakes, as one page."""
+"""A model's report: its curves, its figures on a split and its worst mistakes, as one page."""
 
 import csv
 from pathlib import Path
@@ -12,6 +12,7 @@ from search.augment import augment
 from search.config import recipe_from_dict
 from search.evaluate import Evaluation, evaluate
 from search.faces_figure import draw_faces
+from search.literature import rank
 from search.page import Picture, Table, write_page
 from search.scores import cover, f1, precision, recall, reliability
 from service.artifact import HISTORY_FILE, load_artifact
@@ -22,7 +23,9 @@ MISTAKES: Final = 32
 """Most confident mistakes on the page."""
 
 
-def write_artifact_report(artifact: Path, data: Path, out: Path, device: torch.device) -> Path:
+def write_artifact_report(
+    artifact: Path, data: Path, out: Path, device: torch.device, split: str = "validation"
+) -> Path:
     """Write `report.html` and its pictures into `out`; the faces on it are the data set's.
 
     Returns:
@@ -30,10 +33,10 @@ def write_artifact_report(artifact: Path, data: Path, out: Path, device: torch.d
 
     Raises:
         ArtifactError: the artifact does not pass its checks.
-        DataError: the validation split cannot be read.
+        DataError: the split cannot be read.
     """
     card = load_artifact(artifact).card
-    plain, mirrored = evaluate(artifact, data, "validation", device)
+    plain, mirrored = evaluate(artifact, data, split, device)
     parts: list[Picture | Table] = [tabulate_figures(plain, mirrored)]
     if (artifact / HISTORY_FILE).exists():
         parts += draw_curves(read_history(artifact / HISTORY_FILE))
@@ -53,13 +56,15 @@ def write_artifact_report(artifact: Path, data: Path, out: Path, device: torch.d
         ),
         tabulate_classes(plain),
     ]
+    if card.get("data", {}).get("name") == "FER2013":
+        parts += rank(plain.accuracy, split, card["parameters"])
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]["accuracy"]))
     if "recipe" in card:
         parts.append(draw_augmented(plain, card["recipe"]))
     parts.append(draw_mistakes(plain))
     page = out / "report.html"
-    write_page(page, f"{card.get('name', artifact.name)} on validation", parts)
+    write_page(page, f"{card.get('name', artifact.name)} on {split}", parts)
     return page
 
 

@@ -10,6 +10,7 @@ from search.arguments import (
     add_artifact,
     add_data,
     add_device,
+    add_split,
     add_storage,
     add_teacher,
     positive,
@@ -70,7 +71,7 @@ def add_evaluate(commands: "Commands") -> None:
     """`evaluate`: measure an artifact on a split."""
     parser = commands.add_parser("evaluate", help="measure an artifact on a split")
     _add_common(parser)
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="validation")
+    add_split(parser)
     parser.add_argument("--predictions", type=Path, help="csv to write, one row an image")
     parser.set_defaults(command=run_evaluate)
 
@@ -135,6 +136,7 @@ def add_report(commands: "Commands") -> None:
     """`report`: a model or a study as one page."""
     parser = commands.add_parser("report", help="draw a model or a study as one page")
     parser.add_argument("--study", help="the study to draw, in place of a model")
+    add_split(parser)
     add_storage(parser)
     _add_common(parser, command=run_report, needs_data=False)
     _add_out(parser)
@@ -158,7 +160,8 @@ def run_report(options: argparse.Namespace) -> None:
     if not options.data:
         raise DataError("the report of a model needs --data; that of a study --study")
     device = pick_device(options.device)
-    print(write_artifact_report(options.artifact, options.data, options.out, device))
+    page = write_artifact_report(options.artifact, options.data, options.out, device, options.split)
+    print(page)
 
 
 def add_audit(commands: "Commands") -> None:
