@@ -24,6 +24,7 @@ from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
+from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
 from service.journal import configure_log
 from service.models import Swapper, make_backend, read_in_use
@@ -149,6 +150,7 @@ class FacialEmotion:
         join_others()
         APP.state.swapper = Swapper(APP, SETTINGS)
         APP.state.swapper.start()
+        spare_what_is_loaded()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
