@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from search.config import Recipe, recipe_from_dict
 from search.confirmation import best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
-from search.outcome import read_accuracy
+from search.outcome import read_accuracy, tell_none_complete
 from search.study import connect, find_study
 from service.network import NetworkConfig, config_from_dict
 
@@ -70,7 +70,7 @@ def pick_trial(
             raise StudyError(f"study {study.study_name} has no complete trial {number}")
         return complete[number], "number"
     if not complete:
-        raise StudyError(f"study {study.study_name} has no complete trial")
+        raise StudyError(tell_none_complete(study))
     ranked = rank_confirmed(study, confirmation) if confirmation else []
     if ranked:
         return complete[ranked[0].trial], "confirmation"

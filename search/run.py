@@ -20,6 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from search.confirmation import (
+    best_trials,
     confirmation_name,
     confirmation_templates,
     pick_for_confirmation,
@@ -27,6 +28,7 @@ from search.confirmation import (
 )
 from search.data import Faces, load_split
 from search.errors import DataError, StudyError
+from search.outcome import tell_none_complete
 from search.progress import StudyProgress
 from search.slots import AHEAD, close_surplus, count_done, open_slots
 from search.stop import raise_again, raise_on_signals
@@ -95,7 +97,8 @@ def run_search(search: Search) -> None:
     """Fill the study, then confirm its best; the same call again resumes.
 
     Raises:
-        StudyError: the storage or study does not fit, the storage is lost, or workers keep dying.
+        StudyError: the storage or study does not fit, the storage is lost, workers keep dying, or
+            no trial is complete in the end.
         DataError: a split cannot be read.
     """
     # Its info lines tell what the progress tells, once for each trial and worker.
@@ -104,6 +107,8 @@ def run_search(search: Search) -> None:
     storage = connect(search.storage, search.heartbeat)
     study = open_study(storage, search.name, search.protocol)
     fill(search, Phase(name=search.name, protocol=search.protocol, wanted=_first(search.trials)))
+    if not best_trials(study, 1):
+        raise StudyError(tell_none_complete(study))
     best = pick_for_confirmation(study, search.confirm)
     if not best or not search.confirm_seeds:
         return

@@ -18,7 +18,14 @@ from search.confirmation import Confirmed, best_trials, rank_confirmed
 from search.errors import StudyError
 from search.layers_figure import draw_layers
 from search.lineage import find_confirmation
-from search.outcome import find_front, front_trials, has_several, read_accuracy, read_curve
+from search.outcome import (
+    find_front,
+    front_trials,
+    has_several,
+    read_accuracy,
+    read_curve,
+    tell_none_complete,
+)
 from search.page import Picture, Table, write_page
 from search.study import Protocol, connect, find_study
 from service.network import config_from_dict
@@ -51,7 +58,7 @@ def write_study_report(storage: str, name: str, out: Path) -> Path:
     study, protocol = find_study(connection, name)
     best = best_trials(study)
     if not best:
-        raise StudyError(f"study {name} has no complete trial yet")
+        raise StudyError(tell_none_complete(study))
     confirmation = find_confirmation(connection, name)
     confirmed = rank_confirmed(study, confirmation) if confirmation else []
     parts: list[Picture | Table] = [

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna import Study, Trial
+from optuna import Study, Trial, TrialPruned
 
 from search import progress
 from search.progress import StudyProgress
 from search.slots import claim_slot, open_slots
 from search.study import Protocol, connect, open_study
+from search.trial import TrialFailedError
 from search.worker import work
 
 
@@ -48,3 +49,17 @@ def test_a_line_tells_what_is_done(
     with StudyProgress(study, range(2), workers=1, epochs=4):
         work(study, storage, range(1), stand_in)
     assert "1/2 done  best 50.00% (trial 0)  100 images/s  0:00:0" in capsys.readouterr().out
+
+
+def test_a_line_tells_what_was_too_large(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(trial: Trial) -> float:
+        if trial.user_attrs["slot"] == 2:
+            raise TrialFailedError("out of memory")
+        trial.set_user_attr("reason", "too large: 9 FLOPs, at most 1")
+        raise TrialPruned
+
+    with StudyProgress(study, range(3), workers=1, epochs=4):
+        work(study, connect(str(tmp_path / "s.db")), range(3), refuse)
+    assert "3/3 done  2 too large  1 failed" in capsys.readouterr().out

@@ -1,4 +1,5 @@
 import csv
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,20 @@ def test_a_study_without_a_trial_is_refused(tmp_path: Path) -> None:
     fill(str(tmp_path / "s.db"), 0)
     with pytest.raises(StudyError, match="no complete trial"):
         write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+
+
+def test_a_study_whose_trials_are_all_too_large_is_an_error(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--storage", str(tmp_path / "s.db"), "--study", "s"]
+    command = ["run", *common, "--data", str(data), "--device", "cpu", "--trials", "3"]
+    assert main([*command, "--max-flops", "100000"]) == 1
+    words = capsys.readouterr()
+    assert "3/3 done  3 too large" in words.out
+    told = r"error: study s has no complete trial: 3 over 0\.1 MFLOP; the least seen: [\d,]+ MFLOP"
+    assert re.match(told, words.err)
+    assert main(["report", *common, "--out", str(tmp_path / "out")]) == 1
+    assert re.match(told, capsys.readouterr().err)
 
 
 def test_the_front_is_what_nothing_beats() -> None:
