@@ -11,7 +11,8 @@ from search.config import Recipe, recipe_from_dict
 from search.confirmation import best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
 from search.outcome import read_accuracy, tell_none_complete
-from search.study import connect, find_study
+from search.storage import connect
+from search.study import find_study
 from service.network import NetworkConfig, config_from_dict
 
 
@@ -38,7 +39,7 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
     Raises:
         StudyError: there is no such storage, study or complete trial.
     """
-    connection = connect(storage)
+    connection = connect(storage, create=False)
     study, protocol = find_study(connection, name)
     trial, chosen_by = pick_trial(study, find_confirmation(connection, name), number)
     return Chosen(

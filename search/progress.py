@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.confirmation import best_trials
 from search.outcome import front_trials, has_several, is_refused, read_accuracy, read_curve
 from search.slots import settled_trials
-from search.study import STORAGE_ERRORS
+from search.storage import STORAGE_ERRORS
 
 LOOK_SECONDS: Final = 2.0
 """Between two looks at the storage."""

@@ -32,7 +32,8 @@ from search.outcome import tell_none_complete
 from search.progress import StudyProgress
 from search.slots import AHEAD, close_surplus, count_done, open_slots
 from search.stop import raise_again, raise_on_signals
-from search.study import Protocol, connect, find_study, lost_storage_told, open_study
+from search.storage import connect, lost_storage_told
+from search.study import Protocol, find_study, open_study
 from search.trial import train_trial
 from search.worker import work
 from service.device import pick_device
@@ -100,10 +101,13 @@ def run_search(search: Search) -> None:
         StudyError: the storage or study does not fit, the storage is lost, workers keep dying, or
             no trial is complete in the end.
         DataError: a split cannot be read.
+        DeviceError: there is no such device.
     """
     # Its info lines tell what the progress tells, once for each trial and worker.
     optuna.logging.set_verbosity(logging.ERROR)
     raise_on_signals()
+    # Before there is a study, which would keep the options of a command that cannot work.
+    pick_device(search.device)
     storage = connect(search.storage, search.heartbeat)
     study = open_study(storage, search.name, search.protocol)
     fill(search, Phase(name=search.name, protocol=search.protocol, wanted=_first(search.trials)))

@@ -27,7 +27,8 @@ from search.outcome import (
     tell_none_complete,
 )
 from search.page import Picture, Table, write_page
-from search.study import Protocol, connect, find_study
+from search.storage import connect
+from search.study import Protocol, find_study
 from service.network import config_from_dict
 
 SHOWN: Final = 6
@@ -54,7 +55,7 @@ def write_study_report(storage: str, name: str, out: Path) -> Path:
     Raises:
         StudyError: the storage cannot be reached, or has no such study with a complete trial.
     """
-    connection = connect(storage)
+    connection = connect(storage, create=False)
     study, protocol = find_study(connection, name)
     best = best_trials(study)
     if not best:

@@ -8,7 +8,8 @@ from optuna import Study, Trial, TrialPruned
 from search import progress
 from search.progress import StudyProgress
 from search.slots import claim_slot, open_slots
-from search.study import Protocol, connect, open_study
+from search.storage import connect
+from search.study import Protocol, open_study
 from search.trial import TrialFailedError
 from search.worker import work
 

@@ -15,7 +15,8 @@ from search.layers_figure import list_layers
 from search.outcome import find_front, front_trials, read_curve
 from search.run import Search, digest_data, run_search
 from search.space import SPACES, Candidate
-from search.study import Protocol, connect, find_study, open_study
+from search.storage import connect
+from search.study import Protocol, find_study, open_study
 from search.study_report import MIN_TRIALS, draw_history, write_study_report
 from search.trial import check_cost
 from search.worker import work
