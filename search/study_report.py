@@ -22,9 +22,13 @@ from search.outcome import (
     find_front,
     front_trials,
     has_several,
+    is_interrupted,
     read_accuracy,
     read_curve,
+    tell_kind,
     tell_none_complete,
+    tell_reason,
+    tell_state,
 )
 from search.page import Picture, Table, write_page
 from search.storage import connect
@@ -76,7 +80,8 @@ def write_study_report(storage: str, name: str, out: Path) -> Path:
         Picture(
             "history",
             "The trained trials",
-            "In the order they were begun, without those that were too large to train.",
+            "In the order they were begun, without those that were too large to train or were "
+            "interrupted.",
             draw_history(study),
         ),
         Picture(
@@ -108,19 +113,25 @@ def write_study_report(storage: str, name: str, out: Path) -> Path:
 
 
 def write_trials(path: Path, study: Study) -> None:
-    """All trials as csv: number, state, value, duration (s), reason, cost, parameters."""
+    """All trials as csv, a row each.
+
+    Columns: number; state (Optuna's, or INTERRUPTED where another trial fills the slot);
+    validation accuracy, 0 to 1; duration in seconds; slot, the trial's place in the study, which
+    fixes its seed; cost; train accuracy; pace; the reason of its end; its choices.
+    """
     trials = study.get_trials(deepcopy=False)
-    facts = ("slot", "parameters", "flops", "train_accuracy", "images_per_second", "reason")
+    facts = ("slot", "parameters", "flops", "train_accuracy", "images_per_second")
     names = sorted({name for trial in trials for name in trial.params})
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", "state", "accuracy", "seconds", *facts, *names])
+        writer.writerow(["number", "state", "accuracy", "seconds", *facts, "reason", *names])
         for trial in trials:
             seconds = trial.duration.total_seconds() if trial.duration else ""
             writer.writerow(
-                [trial.number, trial.state.name, read_accuracy(trial) if trial.values else ""]
-                + [seconds]
+                [trial.number, tell_state(trial).upper()]
+                + [read_accuracy(trial) if trial.values else "", seconds]
                 + [trial.user_attrs.get(fact, "") for fact in facts]
+                + [tell_reason(trial)]
                 + [trial.params.get(name, "") for name in names]
             )
 
@@ -128,9 +139,8 @@ def write_trials(path: Path, study: Study) -> None:
 def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
     """What was searched, and how its trials ended."""
     trials = study.get_trials(deepcopy=False)
-    states = Counter(trial.state.name.lower() for trial in trials)
-    attributes = [trial.user_attrs for trial in trials]
-    reasons = Counter(facts["reason"] for facts in attributes if "reason" in facts)
+    states = Counter(map(tell_state, trials))
+    reasons = Counter(tell_kind(reason) for reason in map(tell_reason, trials) if reason)
     bounds = {"parameters": protocol.max_parameters, "FLOPs": protocol.max_flops}
     rows = [
         ["space", protocol.space],
@@ -139,7 +149,7 @@ def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
         ["epochs a trial", str(protocol.epochs)],
         *([f"most {name}", f"{bound:,}"] for name, bound in bounds.items() if bound),
         *([f"{state} trials", str(count)] for state, count in states.most_common()),
-        *([f"ended: {reason}", str(count)] for reason, count in reasons.most_common(SHOWN)),
+        *([f"ended: {reason}", str(count)] for reason, count in reasons.most_common()),
     ]
     return Table("The search", ("", ""), rows)
 
@@ -205,7 +215,8 @@ def draw_epochs(best: list[FrozenTrial]) -> Figure:
 
 def draw_history(study: Study) -> Figure:
     """Last accuracy of every trial that was trained, and the best complete one so far."""
-    trained = [trial for trial in study.get_trials(deepcopy=False) if read_curve(trial)]
+    trials = study.get_trials(deepcopy=False)
+    trained = [trial for trial in trials if read_curve(trial) and not is_interrupted(trial)]
     last = np.array([list(read_curve(trial).values())[-1] for trial in trained])
     figure = Figure(figsize=(8, 4))
     axis = figure.subplots()

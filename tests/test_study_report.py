@@ -17,7 +17,13 @@ from search.run import Search, digest_data, run_search
 from search.space import SPACES, Candidate
 from search.storage import connect
 from search.study import Protocol, find_study, open_study
-from search.study_report import MIN_TRIALS, draw_history, write_study_report
+from search.study_report import (
+    MIN_TRIALS,
+    draw_history,
+    tabulate_protocol,
+    write_study_report,
+    write_trials,
+)
 from search.trial import check_cost
 from search.worker import work
 from service.artifact import load_artifact
@@ -69,6 +75,37 @@ def test_the_history_leaves_out_what_was_too_large(tmp_path: Path) -> None:
     assert states.count("PRUNED") > 0
     (dots,) = draw_history(study).axes[0].collections
     assert len(np.asarray(dots.get_offsets())) == states.count("COMPLETE")
+
+
+def test_an_interrupted_trial_is_named_and_not_drawn(tmp_path: Path) -> None:
+    def stop(trial: Trial) -> float:
+        stand_in(trial)
+        raise KeyboardInterrupt
+
+    connection = connect(str(tmp_path / "s.db"))
+    study = open_study(connection, "s", PROTOCOL)
+    with pytest.raises(KeyboardInterrupt):
+        work(study, connection, range(2), stop)
+    work(study, connection, range(2), stand_in)
+    (dots,) = draw_history(study).axes[0].collections
+    assert len(np.asarray(dots.get_offsets())) == 2
+    write_trials(tmp_path / "trials.csv", study)
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
+    told = sorted((row["slot"], row["state"], row["reason"]) for row in rows)
+    complete = [("0", "COMPLETE", ""), ("1", "COMPLETE", "")]
+    assert told == sorted([*complete, ("0", "INTERRUPTED", "stopped")])
+    table = {row[0]: row[1] for row in tabulate_protocol(study, PROTOCOL).rows}
+    assert table["interrupted trials"] == "1" and "fail trials" not in table
+
+
+def test_the_table_groups_what_was_too_large(tmp_path: Path) -> None:
+    connection = connect(str(tmp_path / "s.db"))
+    protocol = replace(PROTOCOL, max_flops=10**6)
+    study = open_study(connection, "s", protocol)
+    work(study, connection, range(8), partial(stand_in, protocol=protocol))
+    table = {row[0]: row[1] for row in tabulate_protocol(study, protocol).rows}
+    assert table["ended: over 1 MFLOP"] == table["pruned trials"] == "8"
+    assert sum(name.startswith("ended") for name in table) == 1
 
 
 def test_a_study_without_a_trial_is_refused(tmp_path: Path) -> None:
