@@ -6,20 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from optuna import Trial
 
 from search.__main__ import main
 from search.config import Recipe
 from search.errors import StudyError
-from search.layers_figure import list_layers
+from search.layers_figure import draw_layers, list_layers
 from search.outcome import find_front, front_trials, read_curve
 from search.run import Search, digest_data, run_search
 from search.space import SPACES, Candidate
 from search.storage import connect
 from search.study import Protocol, find_study, open_study
+from search.study_figures import draw_history
 from search.study_report import (
     MIN_TRIALS,
-    draw_history,
     tabulate_protocol,
     write_study_report,
     write_trials,
@@ -27,7 +28,7 @@ from search.study_report import (
 from search.trial import check_cost
 from search.worker import work
 from service.artifact import load_artifact
-from service.network import PlainConfig, build_network, count_parameters
+from service.network import PlainConfig, ResidualConfig, build_network, count_parameters
 
 PROTOCOL = Protocol(data_digest="digest")
 
@@ -62,8 +63,9 @@ def test_the_page_holds_every_picture_and_the_csv_every_trial(tmp_path: Path) ->
 
 def test_a_few_trials_have_no_importances(tmp_path: Path) -> None:
     fill(str(tmp_path / "s.db"), 2)
-    write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+    page = write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
     assert not (tmp_path / "out" / "importances.png").exists()
+    assert "Told from 20 complete trials on; this study has 2." in page.read_text()
 
 
 def test_the_history_leaves_out_what_was_too_large(tmp_path: Path) -> None:
@@ -140,6 +142,17 @@ def test_layers_are_those_of_the_network() -> None:
     assert layers[0].shape == (256, 48, 48)
     assert layers[-1].shape == (7,)
     assert count_parameters(build_network(config)) == 5_173_959
+
+
+def test_layers_without_effect_are_not_drawn_and_titles_fit() -> None:
+    figure = draw_layers(ResidualConfig(stem_channels=8, channels=(8,), depths=(1,)))
+    FigureCanvasAgg(figure).draw()
+    (axis,) = figure.axes
+    titles = [text for text in axis.texts if text.get_position()[0] == 0.5]
+    words = [title.get_text() for title in titles]
+    assert "Average pool" in words and not {"Dropout 0", "Soften"} & set(words)
+    for title, box in zip(titles, axis.patches, strict=True):
+        assert title.get_window_extent().width < box.get_window_extent().width
 
 
 def test_search_report_and_retrain_of_the_best(
