@@ -19,6 +19,9 @@ SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     # Small generations, because a search has some hundred trials. Unseeded likewise.
     "nsga2": lambda _: NSGAIISampler(population_size=20),
 }
+METRICS: Final = ("validation accuracy", "FLOPs an image")
+"""Names of the objectives, in their order, that Optuna's dashboard writes at its axes."""
+
 OBJECTIVES: Final[dict[str, tuple[Literal["maximize", "minimize"], ...]]] = {
     "accuracy": ("maximize",),
     "accuracy,flops": ("maximize", "minimize"),
@@ -86,6 +89,9 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
         differences = _tell_difference(found, wanted)
         words = "choose another --study, or the options that it was begun with"
         raise StudyError(f"study {name} was begun otherwise: {differences}; {words}")
+    names = list(METRICS[: len(directions)])
+    if study.metric_names != names:
+        study.set_metric_names(names)
     return study
 
 

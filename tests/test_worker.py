@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -196,6 +197,14 @@ def test_a_study_from_before_there_were_several_objectives_goes_on(
     study.set_user_attr("protocol", {k: v for k, v in fields.items() if k != "objectives"})
     open_study(storage, study.study_name, PROTOCOL)
     assert find_study(storage, study.study_name)[1] == PROTOCOL
+
+
+def test_objectives_have_names_in_older_studies_too(study: Study, storage: RDBStorage) -> None:
+    study._storage.set_study_system_attr(study._study_id, "study:metric_names", None)
+    again = open_study(storage, study.study_name, PROTOCOL)
+    assert again.metric_names == ["validation accuracy"]
+    several = open_study(storage, "t", replace(PROTOCOL, objectives="accuracy,flops"))
+    assert several.metric_names == ["validation accuracy", "FLOPs an image"]
 
 
 def test_an_unknown_study_is_named(study: Study, storage: RDBStorage) -> None:
