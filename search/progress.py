@@ -10,7 +10,7 @@ from typing import Final
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.confirmation import best_trials
+from search.confirmation import best_trials, tell_name
 from search.outcome import front_trials, has_several, is_refused, read_accuracy, read_curve
 from search.slots import settled_trials
 from search.storage import STORAGE_ERRORS
@@ -72,7 +72,7 @@ class StudyProgress:
         best = best_trials(self.study, 1)
         words = [self._tell_done()]
         if best:
-            words.append(f"best {read_accuracy(best[0]):.2%} (trial {best[0].number})")
+            words.append(f"best {read_accuracy(best[0]):.2%} ({tell_name(best[0])})")
         if has_several(self.study):
             words.append(f"front of {len(front_trials(self.study))}")
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -91,7 +91,7 @@ class StudyProgress:
             curve = read_curve(trial)
             epoch = max(curve, default=0)
             accuracy = f" {curve[epoch]:.2%}" if epoch else ""
-            words.append(f"trial {trial.number} epoch {epoch}/{self.epochs}{accuracy}")
+            words.append(f"{tell_name(trial)} epoch {epoch}/{self.epochs}{accuracy}")
         if len(running) > SHOWN:
             words.append(f"{len(running) - SHOWN} more")
         return "  ".join(words)

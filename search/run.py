@@ -25,6 +25,7 @@ from search.confirmation import (
     confirmation_templates,
     pick_for_confirmation,
     rank_confirmed,
+    tell_confirmed,
 )
 from search.data import Faces, load_split
 from search.errors import DataError, StudyError
@@ -122,11 +123,7 @@ def run_search(search: Search) -> None:
     phase = Phase(name=name, protocol=protocol, wanted=tuple(templates), templates=templates)
     fill(search, phase)
     for confirmed in rank_confirmed(study, open_study(storage, name, protocol)):
-        print(
-            f"trial {confirmed.trial}: searched {confirmed.searched:.2%}, confirmed "
-            f"{confirmed.mean:.2%} ± {confirmed.standard_error:.2%} ({len(confirmed.values)} seeds)"
-            f", {confirmed.flops / 1e6:,.0f} MFLOP"
-        )
+        print(tell_confirmed(confirmed))
 
 
 def fill(search: Search, phase: Phase) -> None:
