@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna import create_trial
 from optuna.distributions import (
@@ -34,7 +33,7 @@ def make(distribution: BaseDistribution, *choices: Any) -> list[FrozenTrial]:
 
 def shown_ticks(figure: Figure, panel: int = 0) -> list[str]:
     """Labels within the axis; fails where two of them overlap."""
-    FigureCanvasAgg(figure).draw()
+    figure.draw_without_rendering()
     axis = figure.axes[panel]
     low, high = sorted(axis.get_xlim())
     labels = [

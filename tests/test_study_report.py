@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from optuna import Trial
 
 from search.__main__ import main
@@ -146,7 +145,7 @@ def test_layers_are_those_of_the_network() -> None:
 
 def test_layers_without_effect_are_not_drawn_and_titles_fit() -> None:
     figure = draw_layers(ResidualConfig(stem_channels=8, channels=(8,), depths=(1,)))
-    FigureCanvasAgg(figure).draw()
+    figure.draw_without_rendering()
     (axis,) = figure.axes
     titles = [text for text in axis.texts if text.get_position()[0] == 0.5]
     words = [title.get_text() for title in titles]
