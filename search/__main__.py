@@ -61,30 +61,54 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """`run`: search a space; what no option names comes from the preset."""
-    text = "random search over networks; the same command again resumes"
+    text = "search over networks; the same command again resumes"
     parser = commands.add_parser("run", help=text)
     add_data(parser)
     add_device(parser)
     add_storage(parser)
     text = "the published search, one over residual networks, or the same for accuracy and FLOPs"
+    text += " (default: %(default)s)"
     parser.add_argument("--preset", choices=PRESETS, default="paper", help=text)
     parser.add_argument("--study", help="the study's name (default: the preset's)")
-    parser.add_argument("--trials", type=positive, help="the study's total")
-    parser.add_argument("--epochs", type=positive, help="of each trial")
-    parser.add_argument("--space", choices=("paper", "residual"))
-    parser.add_argument("--sampler", choices=("random", "tpe", "nsga2"))
-    text = "`accuracy,flops` looks for the Pareto front (default: the preset's)"
-    parser.add_argument("--objectives", choices=("accuracy", "accuracy,flops"), help=text)
-    parser.add_argument("--pruner", choices=("none", "halving", "hyperband"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-parameters", type=positive, default=0, help="prune larger networks")
-    parser.add_argument("--max-flops", type=positive, default=0, help="prune costlier networks")
-    parser.add_argument("--workers", type=positive, default=1, help="processes on this machine")
-    parser.add_argument("--confirm", type=count, default=6, help="trials to train again")
-    parser.add_argument("--confirm-seeds", type=count, default=3, help="seeds for each of them")
+    parser.add_argument(
+        "--trials", type=positive, help=f"the study's total {tell_preset('trials')}"
+    )
+    add_protocol(parser)
+    text = "processes on this machine (default: %(default)s)"
+    parser.add_argument("--workers", type=positive, default=1, help=text)
+    text = "how many of the best to train again, 0 for none (default: %(default)s)"
+    parser.add_argument("--confirm", type=count, default=6, help=text)
+    text = "new seeds for each of them (default: %(default)s)"
+    parser.add_argument("--confirm-seeds", type=count, default=3, help=text)
     text = "seconds between a trial's signs of life; after three without one it counts as dead"
+    text += " (default: %(default)s)"
     parser.add_argument("--heartbeat", type=positive, default=10, help=text)
     parser.set_defaults(command=run_run)
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """What a study keeps to from its first trial on."""
+    parser.add_argument("--epochs", type=positive, help=f"of each trial {tell_preset('epochs')}")
+    for name, choices in (
+        ("space", ("paper", "residual")),
+        ("sampler", ("random", "tpe", "nsga2")),
+        ("pruner", ("none", "halving", "hyperband")),
+    ):
+        parser.add_argument(f"--{name}", choices=choices, help=tell_preset(name))
+    choices = ("accuracy", "accuracy,flops")
+    text = f"accuracy, or accuracy,flops for the Pareto front of both {tell_preset('objectives')}"
+    parser.add_argument("--objectives", choices=choices, metavar="NAMES", help=text)
+    text = "of choices, weights and order (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=0, help=text)
+    for name, word in (("parameters", "larger"), ("flops", "costlier")):
+        text = f"refuse {word} networks untrained (default: no bound)"
+        parser.add_argument(f"--max-{name}", type=positive, default=0, help=text)
+
+
+def tell_preset(field: str) -> str:
+    """In words, what an option is by default."""
+    values = ", ".join(f"{name}: {getattr(preset, field)}" for name, preset in PRESETS.items())
+    return f"(default: {values})"
 
 
 def run_run(options: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from search.config import DEFAULT_STORAGE
+
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """`--data`."""
@@ -19,8 +21,8 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
     """`--storage` of studies."""
-    text = "database URL, or a path for SQLite"
-    parser.add_argument("--storage", default="runs/search.db", help=text)
+    text = "database URL, or a path for SQLite (default: %(default)s)"
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, help=text)
 
 
 def add_artifact(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,9 @@ from service.preprocess import IMAGE_SIZE
 Optimizer = Literal["adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine"]
 
+DEFAULT_STORAGE: Final = "runs/search.db"
+"""Path of the studies' database."""
+
 NETWORKS: Final[dict[str, NetworkConfig]] = {
     # The kernel list is inferred: it gives the printed 5,173,959 parameters, as 13 others do.
     "paper": PlainConfig(channels=(256, 512, 384, 192, 384)),

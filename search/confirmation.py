@@ -45,6 +45,24 @@ class Confirmed:
         return statistics.stdev(self.values) / math.sqrt(len(self.values))
 
 
+def tell_confirmed(confirmed: Confirmed) -> str:
+    """One configuration's line; a single seed has no standard error."""
+    error = "" if len(confirmed.values) < 2 else f" ± {confirmed.standard_error:.2%}"
+    seeds = f"{len(confirmed.values)} seed{'s' * (len(confirmed.values) > 1)}"
+    return (
+        f"trial {confirmed.trial}: searched {confirmed.searched:.2%}, confirmed "
+        f"{confirmed.mean:.2%}{error} ({seeds}), {confirmed.flops / 1e6:,.0f} MFLOP"
+    )
+
+
+def tell_name(trial: FrozenTrial) -> str:
+    """A trial's name to its reader: in a confirmation the search's trial and which of its seeds."""
+    if "confirms" not in trial.user_attrs:
+        return f"trial {trial.number}"
+    seed = trial.user_attrs["slot"] % SEEDS_PER_SLOT + 1
+    return f"trial {trial.user_attrs['confirms']} seed {seed}"
+
+
 def confirmation_name(name: str) -> str:
     """Name of the study that confirms the named one."""
     return f"{name}-confirmation"

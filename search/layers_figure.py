@@ -11,7 +11,7 @@ from service.network import NetworkConfig, build_network, count_parameters
 from service.preprocess import IMAGE_SIZE
 
 SILENT = (nn.Identity, nn.Flatten)
-"""Layers that change nothing worth a box."""
+"""Layers that change nothing worth a box; a dropout of 0 is another."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,14 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         if isinstance(child, nn.Sequential):
             yield from _leaves(child)
-        elif not isinstance(child, SILENT):
+        elif not _is_silent(child):
             yield child
+
+
+def _is_silent(layer: nn.Module) -> bool:
+    # Dropout's probability, and how far faces are softened.
+    settings = (getattr(layer, name, None) for name in ("p", "amount"))
+    return isinstance(layer, SILENT) or 0 in settings
 
 
 def _title(layer: nn.Module) -> str:
@@ -86,4 +92,7 @@ def _title(layer: nn.Module) -> str:
             return f"{kind} {layer.out_features}"
         case nn.Dropout():
             return f"{kind} {layer.p:g}"
+        case nn.AdaptiveAvgPool2d():
+            # Its own name is wider than its box.
+            return "Average pool"
     return kind

@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial
 from search.config import Recipe, recipe_from_dict
 from search.confirmation import best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
-from search.outcome import read_accuracy
-from search.study import connect, find_study
+from search.outcome import read_accuracy, tell_none_complete
+from search.storage import connect
+from search.study import find_study
 from service.network import NetworkConfig, config_from_dict
 
 
@@ -38,7 +39,7 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
     Raises:
         StudyError: there is no such storage, study or complete trial.
     """
-    connection = connect(storage)
+    connection = connect(storage, create=False)
     study, protocol = find_study(connection, name)
     trial, chosen_by = pick_trial(study, find_confirmation(connection, name), number)
     return Chosen(
@@ -70,7 +71,7 @@ def pick_trial(
             raise StudyError(f"study {study.study_name} has no complete trial {number}")
         return complete[number], "number"
     if not complete:
-        raise StudyError(f"study {study.study_name} has no complete trial")
+        raise StudyError(tell_none_complete(study))
     ranked = rank_confirmed(study, confirmation) if confirmation else []
     if ranked:
         return complete[ranked[0].trial], "confirmation"

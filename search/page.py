@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a heading; the first column is aligned left."""
+    """Rows of text under a heading; the first column is aligned left; without rows, words only."""
 
     title: str
     header: Sequence[str]
@@ -88,4 +88,5 @@ def _table(table: Table) -> str:
         for row in table.rows
     )
     caption = f"<p>{html.escape(table.caption)}</p>" if table.caption else ""
-    return f"<h2>{html.escape(table.title)}</h2>{caption}<table><tr>{header}</tr>{rows}</table>"
+    body = f"<table><tr>{header}</tr>{rows}</table>" if rows else ""
+    return f"<h2>{html.escape(table.title)}</h2>{caption}{body}"

@@ -10,10 +10,10 @@ from typing import Final
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.confirmation import best_trials
-from search.outcome import front_trials, has_several, read_accuracy, read_curve
-from search.slots import count_done
-from search.study import STORAGE_ERRORS
+from search.confirmation import best_trials, tell_name
+from search.outcome import front_trials, has_several, is_refused, read_accuracy, read_curve
+from search.slots import settled_trials
+from search.storage import STORAGE_ERRORS
 
 LOOK_SECONDS: Final = 2.0
 """Between two looks at the storage."""
@@ -31,12 +31,13 @@ class StudyProgress:
     def __init__(self, study: Study, wanted: Collection[int], workers: int, epochs: int) -> None:
         self.study, self.wanted, self.workers, self.epochs = study, wanted, workers, epochs
         self.started = self.told = time.monotonic()
-        self.done_before = self.done = count_done(study, wanted)
+        self.settled = settled_trials(study, wanted)
+        self.done_before = len(self.settled)
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "StudyProgress":
-        print(f"{self.study.study_name}: {self.done} of {len(self.wanted)} done", flush=True)
+        print(f"{self.study.study_name}: {self._tell_done()}", flush=True)
         self.thread.start()
         return self
 
@@ -54,9 +55,9 @@ class StudyProgress:
         """Print a line if slots were done since the last one."""
         # A storage that is gone is told by whoever needs it.
         with suppress(*STORAGE_ERRORS):
-            done = count_done(self.study, self.wanted)
-            if done != self.done:
-                self.done = done
+            settled = settled_trials(self.study, self.wanted)
+            if len(settled) != len(self.settled):
+                self.settled = settled
                 self._print(self.done_line())
 
     def show_running(self) -> None:
@@ -69,30 +70,38 @@ class StudyProgress:
     def done_line(self) -> str:
         """Slots done, the best trial so far, images a second and the time left."""
         best = best_trials(self.study, 1)
-        words = [f"{self.done}/{len(self.wanted)} done"]
+        words = [self._tell_done()]
         if best:
-            words.append(f"best {read_accuracy(best[0]):.2%} (trial {best[0].number})")
+            words.append(f"best {read_accuracy(best[0]):.2%} ({tell_name(best[0])})")
         if has_several(self.study):
             words.append(f"front of {len(front_trials(self.study))}")
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         rates = [t.user_attrs["images_per_second"] for t in complete[-self.workers :]]
         if rates:
             words.append(f"{sum(rates) / len(rates) * self.workers:.0f} images/s")
-        pace = (time.monotonic() - self.started) / max(1, self.done - self.done_before)
-        left = int(pace * (len(self.wanted) - self.done))
+        pace = (time.monotonic() - self.started) / max(1, len(self.settled) - self.done_before)
+        left = int(pace * (len(self.wanted) - len(self.settled)))
         words.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
         return "  ".join(words)
 
     def running_line(self, running: Sequence[FrozenTrial]) -> str:
         """Slots done, and how far the running trials are."""
-        words = [f"{self.done}/{len(self.wanted)} done"]
+        words = [self._tell_done()]
         for trial in running[:SHOWN]:
             curve = read_curve(trial)
             epoch = max(curve, default=0)
             accuracy = f" {curve[epoch]:.2%}" if epoch else ""
-            words.append(f"trial {trial.number} epoch {epoch}/{self.epochs}{accuracy}")
+            words.append(f"{tell_name(trial)} epoch {epoch}/{self.epochs}{accuracy}")
         if len(running) > SHOWN:
             words.append(f"{len(running) - SHOWN} more")
+        return "  ".join(words)
+
+    def _tell_done(self) -> str:
+        refused = sum(map(is_refused, self.settled))
+        failed = sum(trial.state == TrialState.FAIL for trial in self.settled)
+        words = [f"{len(self.settled)}/{len(self.wanted)} done"]
+        words += [f"{refused} too large"] if refused else []
+        words += [f"{failed} failed"] if failed else []
         return "  ".join(words)
 
     def _print(self, line: str) -> None:

@@ -20,17 +20,21 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from search.confirmation import (
+    best_trials,
     confirmation_name,
     confirmation_templates,
     pick_for_confirmation,
     rank_confirmed,
+    tell_confirmed,
 )
 from search.data import Faces, load_split
 from search.errors import DataError, StudyError
+from search.outcome import tell_none_complete
 from search.progress import StudyProgress
 from search.slots import AHEAD, close_surplus, count_done, open_slots
 from search.stop import raise_again, raise_on_signals
-from search.study import Protocol, connect, find_study, lost_storage_told, open_study
+from search.storage import connect, lost_storage_told
+from search.study import Protocol, find_study, open_study
 from search.trial import train_trial
 from search.worker import work
 from service.device import pick_device
@@ -95,15 +99,21 @@ def run_search(search: Search) -> None:
     """Fill the study, then confirm its best; the same call again resumes.
 
     Raises:
-        StudyError: the storage or study does not fit, the storage is lost, or workers keep dying.
+        StudyError: the storage or study does not fit, the storage is lost, workers keep dying, or
+            no trial is complete in the end.
         DataError: a split cannot be read.
+        DeviceError: there is no such device.
     """
     # Its info lines tell what the progress tells, once for each trial and worker.
     optuna.logging.set_verbosity(logging.ERROR)
     raise_on_signals()
+    # Before there is a study, which would keep the options of a command that cannot work.
+    pick_device(search.device)
     storage = connect(search.storage, search.heartbeat)
     study = open_study(storage, search.name, search.protocol)
     fill(search, Phase(name=search.name, protocol=search.protocol, wanted=_first(search.trials)))
+    if not best_trials(study, 1):
+        raise StudyError(tell_none_complete(study))
     best = pick_for_confirmation(study, search.confirm)
     if not best or not search.confirm_seeds:
         return
@@ -113,11 +123,7 @@ def run_search(search: Search) -> None:
     phase = Phase(name=name, protocol=protocol, wanted=tuple(templates), templates=templates)
     fill(search, phase)
     for confirmed in rank_confirmed(study, open_study(storage, name, protocol)):
-        print(
-            f"trial {confirmed.trial}: searched {confirmed.searched:.2%}, confirmed "
-            f"{confirmed.mean:.2%} ± {confirmed.standard_error:.2%} ({len(confirmed.values)} seeds)"
-            f", {confirmed.flops / 1e6:,.0f} MFLOP"
-        )
+        print(tell_confirmed(confirmed))
 
 
 def fill(search: Search, phase: Phase) -> None:

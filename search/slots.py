@@ -40,10 +40,16 @@ def is_done(trial: FrozenTrial) -> bool:
     return settled or (trial.state == TrialState.FAIL and "reason" in trial.user_attrs)
 
 
+def settled_trials(study: Study, wanted: Collection[int]) -> list[FrozenTrial]:
+    """The trial that settled it, for each wanted slot that is done."""
+    slots = group_slots(study.get_trials(deepcopy=False))
+    settled = (next(filter(is_done, slots.get(slot, [])), None) for slot in wanted)
+    return [trial for trial in settled if trial]
+
+
 def count_done(study: Study, wanted: Collection[int]) -> int:
     """How many of the wanted slots are done."""
-    slots = group_slots(study.get_trials(deepcopy=False))
-    return sum(any(map(is_done, slots.get(slot, []))) for slot in wanted)
+    return len(settled_trials(study, wanted))
 
 
 def open_slots(

@@ -1,27 +1,16 @@
 """The study in its storage: made, found again, refused where it is of something else."""
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import StudyError
 from search.sampler import SlotSampler
-
-# Heartbeats are experimental in Optuna, and each process of a search would say so.
-warnings.simplefilter("ignore", ExperimentalWarning)
-
-STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError)
-"""What a storage raises that is gone, full or locked for too long."""
 
 SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     "random": SlotSampler,
@@ -30,6 +19,9 @@ SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
     # Small generations, because a search has some hundred trials. Unseeded likewise.
     "nsga2": lambda _: NSGAIISampler(population_size=20),
 }
+METRICS: Final = ("validation accuracy", "FLOPs an image")
+"""Names of the objectives, in their order, that Optuna's dashboard writes at its axes."""
+
 OBJECTIVES: Final[dict[str, tuple[Literal["maximize", "minimize"], ...]]] = {
     "accuracy": ("maximize",),
     "accuracy,flops": ("maximize", "minimize"),
@@ -68,51 +60,6 @@ class Protocol:
     objectives: str = "accuracy"
 
 
-def connect(storage: str, heartbeat: int = 10) -> RDBStorage:
-    """Open a storage.
-
-    Args:
-        storage: a database URL, or a path for SQLite (its folder is made).
-        heartbeat: seconds between signs of life of a running trial; after three times that
-            without one it counts as dead.
-
-    Raises:
-        StudyError: it cannot be reached.
-    """
-    engine: dict[str, Any] = {"pool_pre_ping": True}
-    if "://" not in storage:
-        Path(storage).parent.mkdir(parents=True, exist_ok=True)
-        storage = f"sqlite:///{storage}"
-    if storage.startswith("sqlite"):
-        engine["connect_args"] = {"timeout": 60}
-    try:
-        return RDBStorage(
-            storage,
-            engine_kwargs=engine,
-            heartbeat_interval=heartbeat,
-            grace_period=3 * heartbeat,
-        )
-    except (*STORAGE_ERRORS, RuntimeError) as error:
-        raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
-    except ImportError as error:
-        hint = "for PostgreSQL write postgresql+psycopg2:// and install the extra postgres"
-        raise StudyError(f"the storage's driver is not installed ({error}); {hint}") from None
-
-
-@contextmanager
-def lost_storage_told() -> Iterator[None]:
-    """Within, a storage that fails ends the command with one line.
-
-    Raises:
-        StudyError: it failed; the message says how.
-    """
-    try:
-        yield
-    except STORAGE_ERRORS as error:
-        words = "finished trials are kept in it, and the same command goes on"
-        raise StudyError(f"the storage was lost: {_first_line(error)}; {words}") from None
-
-
 def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Study:
     """Make the study, or find it and compare its protocol.
 
@@ -139,7 +86,12 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
         study.set_user_attr("protocol", wanted)
     # Studies from before there were several have no such field.
     elif {"objectives": "accuracy"} | found != wanted:
-        raise StudyError(f"study {name} was begun otherwise: {_tell_difference(found, wanted)}")
+        differences = _tell_difference(found, wanted)
+        words = "choose another --study, or the options that it was begun with"
+        raise StudyError(f"study {name} was begun otherwise: {differences}; {words}")
+    names = list(METRICS[: len(directions)])
+    if study.metric_names != names:
+        study.set_metric_names(names)
     return study
 
 
@@ -180,7 +132,3 @@ def _tell_data(found: str, wanted: str) -> str:
         if there != here
     ]
     return "; ".join(words)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().split("\n")[0]

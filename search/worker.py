@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.slots import claim_slot, is_busy, open_slots
-from search.study import STORAGE_ERRORS
+from search.storage import STORAGE_ERRORS
 from search.trial import TrialFailedError
 
 Objective = Callable[[Trial], float | Sequence[float]]

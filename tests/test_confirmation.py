@@ -4,7 +4,7 @@ import optuna
 from optuna import Study, create_trial
 from optuna.distributions import IntDistribution
 
-from search.confirmation import pick_for_confirmation
+from search.confirmation import Confirmed, pick_for_confirmation, tell_confirmed
 
 
 def make_study(directions: list[Literal["maximize", "minimize"]]) -> Study:
@@ -31,3 +31,9 @@ def test_the_front_is_thinned_evenly() -> None:
 
 def test_of_one_objective_the_best_are_picked() -> None:
     assert [t.number for t in pick_for_confirmation(make_study(["maximize"]), 2)] == [4, 3]
+
+
+def test_a_single_seed_has_no_standard_error() -> None:
+    one, two = (Confirmed(3, 0.5, 10**8, values) for values in ((0.4,), (0.4, 0.5)))
+    assert tell_confirmed(one) == ("trial 3: searched 50.00%, confirmed 40.00% (1 seed), 100 MFLOP")
+    assert "confirmed 45.00% ± 5.00% (2 seeds)" in tell_confirmed(two)

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 
 from search.sampler import SlotSampler
 from search.slots import count_done, group_slots, is_done
-from search.study import connect, find_study
+from search.storage import connect
+from search.study import find_study
 from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
 from tests.postgres import find_binaries, postgres

@@ -41,3 +41,18 @@ def test_retrain_then_evaluate(
 def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--data", str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_help_of_run_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for told in (
+        "--objectives NAMES accuracy, or accuracy,flops for",
+        "path for SQLite (default: runs/search.db)",
+        "the study's total (default: paper: 500, residual: 200, front: 200)",
+        "of each trial (default: paper: 20, residual: 27, front: 9)",
+        "0 for none (default: 6)",
+        "(default: 3)",
+    ):
+        assert told in words

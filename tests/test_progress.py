@@ -3,12 +3,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna import Study, Trial
+from optuna import Study, Trial, TrialPruned, create_trial
+from optuna.trial import TrialState
 
 from search import progress
+from search.confirmation import SEEDS_PER_SLOT
 from search.progress import StudyProgress
 from search.slots import claim_slot, open_slots
-from search.study import Protocol, connect, open_study
+from search.storage import connect
+from search.study import Protocol, open_study
+from search.trial import TrialFailedError
 from search.worker import work
 
 
@@ -48,3 +52,33 @@ def test_a_line_tells_what_is_done(
     with StudyProgress(study, range(2), workers=1, epochs=4):
         work(study, storage, range(1), stand_in)
     assert "1/2 done  best 50.00% (trial 0)  100 images/s  0:00:0" in capsys.readouterr().out
+
+
+def test_a_line_tells_what_was_too_large(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(trial: Trial) -> float:
+        if trial.user_attrs["slot"] == 2:
+            raise TrialFailedError("out of memory")
+        trial.set_user_attr("reason", "too large: 9 FLOPs, at most 1")
+        raise TrialPruned
+
+    with StudyProgress(study, range(3), workers=1, epochs=4):
+        work(study, connect(str(tmp_path / "s.db")), range(3), refuse)
+    assert "3/3 done  2 too large  1 failed" in capsys.readouterr().out
+
+
+def test_a_confirmation_names_the_searchs_trial(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stand_in(trial: Trial) -> float:
+        trial.set_user_attr("images_per_second", 100.0)
+        return 0.5
+
+    slot = 7 * SEEDS_PER_SLOT + 1
+    attributes = {"slot": slot, "confirms": 42}
+    template = create_trial(state=TrialState.WAITING, user_attrs=attributes)
+    storage = connect(str(tmp_path / "s.db"))
+    with StudyProgress(study, (slot,), workers=1, epochs=4):
+        work(study, storage, (slot,), stand_in, {slot: template})
+    assert "best 50.00% (trial 42 seed 2)" in capsys.readouterr().out

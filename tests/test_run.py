@@ -9,9 +9,11 @@ from pathlib import Path
 import optuna
 import pytest
 
+from search.__main__ import main
 from search.errors import StudyError
 from search.slots import count_done
-from search.study import connect, find_study, lost_storage_told
+from search.storage import connect
+from search.study import find_study
 from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
 from tests.postgres import find_binaries, postgres
@@ -108,10 +110,14 @@ def test_a_stopped_server_is_one_line(faces_folder: Path, workers: int) -> None:
     assert errors.splitlines()[-1].startswith("error: the storage was lost: ")
 
 
-def test_a_storage_that_fails_is_told(tmp_path: Path) -> None:
-    storage = connect(str(tmp_path / "s.db"))
-    (tmp_path / "s.db").unlink()
-    storage.engine.dispose()
-    words = r"the storage was lost: .*no such table"
-    with pytest.raises(StudyError, match=words), lost_storage_told():
-        optuna.get_all_study_names(storage)
+def test_a_command_that_cannot_work_makes_no_study(
+    faces_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "s.db"
+    command = ["run", "--storage", str(storage), "--epochs", "1", "--trials", "1"]
+    assert main([*command, "--data", str(faces_folder), "--device", "cuda:99"]) == 1
+    assert main([*command, "--data", str(tmp_path / "nowhere"), "--device", "cpu"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error")]
+    assert errors[0].startswith("error: no device cuda:99") and "nowhere" in errors[1]
+    assert not storage.exists()

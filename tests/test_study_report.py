@@ -1,4 +1,5 @@
 import csv
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,16 +11,23 @@ from optuna import Trial
 from search.__main__ import main
 from search.config import Recipe
 from search.errors import StudyError
-from search.layers_figure import list_layers
+from search.layers_figure import draw_layers, list_layers
 from search.outcome import find_front, front_trials, read_curve
 from search.run import Search, digest_data, run_search
 from search.space import SPACES, Candidate
-from search.study import Protocol, connect, find_study, open_study
-from search.study_report import MIN_TRIALS, draw_history, write_study_report
+from search.storage import connect
+from search.study import Protocol, find_study, open_study
+from search.study_figures import draw_history
+from search.study_report import (
+    MIN_TRIALS,
+    tabulate_protocol,
+    write_study_report,
+    write_trials,
+)
 from search.trial import check_cost
 from search.worker import work
 from service.artifact import load_artifact
-from service.network import PlainConfig, build_network, count_parameters
+from service.network import PlainConfig, ResidualConfig, build_network, count_parameters
 
 PROTOCOL = Protocol(data_digest="digest")
 
@@ -54,8 +62,9 @@ def test_the_page_holds_every_picture_and_the_csv_every_trial(tmp_path: Path) ->
 
 def test_a_few_trials_have_no_importances(tmp_path: Path) -> None:
     fill(str(tmp_path / "s.db"), 2)
-    write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+    page = write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
     assert not (tmp_path / "out" / "importances.png").exists()
+    assert "Told from 20 complete trials on; this study has 2." in page.read_text()
 
 
 def test_the_history_leaves_out_what_was_too_large(tmp_path: Path) -> None:
@@ -69,10 +78,55 @@ def test_the_history_leaves_out_what_was_too_large(tmp_path: Path) -> None:
     assert len(np.asarray(dots.get_offsets())) == states.count("COMPLETE")
 
 
+def test_an_interrupted_trial_is_named_and_not_drawn(tmp_path: Path) -> None:
+    def stop(trial: Trial) -> float:
+        stand_in(trial)
+        raise KeyboardInterrupt
+
+    connection = connect(str(tmp_path / "s.db"))
+    study = open_study(connection, "s", PROTOCOL)
+    with pytest.raises(KeyboardInterrupt):
+        work(study, connection, range(2), stop)
+    work(study, connection, range(2), stand_in)
+    (dots,) = draw_history(study).axes[0].collections
+    assert len(np.asarray(dots.get_offsets())) == 2
+    write_trials(tmp_path / "trials.csv", study)
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
+    told = sorted((row["slot"], row["state"], row["reason"]) for row in rows)
+    complete = [("0", "COMPLETE", ""), ("1", "COMPLETE", "")]
+    assert told == sorted([*complete, ("0", "INTERRUPTED", "stopped")])
+    table = {row[0]: row[1] for row in tabulate_protocol(study, PROTOCOL).rows}
+    assert table["interrupted trials"] == "1" and "fail trials" not in table
+
+
+def test_the_table_groups_what_was_too_large(tmp_path: Path) -> None:
+    connection = connect(str(tmp_path / "s.db"))
+    protocol = replace(PROTOCOL, max_flops=10**6)
+    study = open_study(connection, "s", protocol)
+    work(study, connection, range(8), partial(stand_in, protocol=protocol))
+    table = {row[0]: row[1] for row in tabulate_protocol(study, protocol).rows}
+    assert table["ended: over 1 MFLOP"] == table["pruned trials"] == "8"
+    assert sum(name.startswith("ended") for name in table) == 1
+
+
 def test_a_study_without_a_trial_is_refused(tmp_path: Path) -> None:
     fill(str(tmp_path / "s.db"), 0)
     with pytest.raises(StudyError, match="no complete trial"):
         write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+
+
+def test_a_study_whose_trials_are_all_too_large_is_an_error(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--storage", str(tmp_path / "s.db"), "--study", "s"]
+    command = ["run", *common, "--data", str(data), "--device", "cpu", "--trials", "3"]
+    assert main([*command, "--max-flops", "100000"]) == 1
+    words = capsys.readouterr()
+    assert "3/3 done  3 too large" in words.out
+    told = r"error: study s has no complete trial: 3 over 0\.1 MFLOP; the least seen: [\d,]+ MFLOP"
+    assert re.match(told, words.err)
+    assert main(["report", *common, "--out", str(tmp_path / "out")]) == 1
+    assert re.match(told, capsys.readouterr().err)
 
 
 def test_the_front_is_what_nothing_beats() -> None:
@@ -87,6 +141,17 @@ def test_layers_are_those_of_the_network() -> None:
     assert layers[0].shape == (256, 48, 48)
     assert layers[-1].shape == (7,)
     assert count_parameters(build_network(config)) == 5_173_959
+
+
+def test_layers_without_effect_are_not_drawn_and_titles_fit() -> None:
+    figure = draw_layers(ResidualConfig(stem_channels=8, channels=(8,), depths=(1,)))
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    titles = [text for text in axis.texts if text.get_position()[0] == 0.5]
+    words = [title.get_text() for title in titles]
+    assert "Average pool" in words and not {"Dropout 0", "Soften"} & set(words)
+    for title, box in zip(titles, axis.patches, strict=True):
+        assert title.get_window_extent().width < box.get_window_extent().width
 
 
 def test_search_report_and_retrain_of_the_best(

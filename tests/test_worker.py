@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -19,7 +20,8 @@ from search.slots import (
     is_done,
     open_slots,
 )
-from search.study import Protocol, connect, find_study, open_study
+from search.storage import connect
+from search.study import Protocol, find_study, open_study
 from search.trial import TrialFailedError
 from search.worker import work
 
@@ -29,7 +31,7 @@ PROTOCOL = Protocol(data_digest="digest")
 @pytest.fixture
 def storage(tmp_path: Path) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return connect(str(tmp_path / "new" / "search.db"))
+    return connect(str(tmp_path / "search.db"))
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_of_workers_at_one_moment_only_one_gets_the_trial(tmp_path: Path, study:
     barrier = Barrier(4)
 
     def claim_all(_: int) -> list[bool]:
-        own = connect(str(tmp_path / "new" / "search.db"))
+        own = connect(str(tmp_path / "search.db"))
         trials = study.get_trials(deepcopy=False)
         return [_take(own, trial) for trial in trials if barrier.wait() >= 0]
 
@@ -184,7 +186,7 @@ def test_a_slot_that_kills_its_workers_is_given_up(study: Study, storage: RDBSto
 def test_a_study_of_something_else_is_refused(
     study: Study, storage: RDBStorage, other: Protocol, words: str
 ) -> None:
-    with pytest.raises(StudyError, match=words):
+    with pytest.raises(StudyError, match=f"{words}.*; choose another --study, or"):
         open_study(storage, study.study_name, other)
 
 
@@ -197,13 +199,15 @@ def test_a_study_from_before_there_were_several_objectives_goes_on(
     assert find_study(storage, study.study_name)[1] == PROTOCOL
 
 
+def test_objectives_have_names_in_older_studies_too(study: Study, storage: RDBStorage) -> None:
+    study._storage.set_study_system_attr(study._study_id, "study:metric_names", None)
+    again = open_study(storage, study.study_name, PROTOCOL)
+    assert again.metric_names == ["validation accuracy"]
+    several = open_study(storage, "t", replace(PROTOCOL, objectives="accuracy,flops"))
+    assert several.metric_names == ["validation accuracy", "FLOPs an image"]
+
+
 def test_an_unknown_study_is_named(study: Study, storage: RDBStorage) -> None:
     with pytest.raises(StudyError, match="no study t in this storage; it holds: s"):
         find_study(storage, "t")
     assert find_study(storage, "s")[1] == PROTOCOL
-
-
-@pytest.mark.parametrize("url", ["postgresql+nodriver://h/d", "nosuchdatabase://h/d"])
-def test_a_storage_out_of_reach_is_one_error(url: str) -> None:
-    with pytest.raises(StudyError, match="storage"):
-        connect(url)

@@ -1,0 +1,101 @@
+"""The database of studies: opened, and told apart from a slip of the pen where it is none."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.config import DEFAULT_STORAGE
+from search.errors import StudyError
+
+# Heartbeats are experimental in Optuna, and each process of a search would say so.
+warnings.simplefilter("ignore", ExperimentalWarning)
+
+STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError)
+"""What a storage raises that is gone, full or locked for too long."""
+
+SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+"""What begins a URL; a path that begins so is more likely a URL gone wrong."""
+
+SQLITE: Final = "sqlite:///"
+
+
+def connect(storage: str, heartbeat: int = 10, create: bool = True) -> RDBStorage:
+    """Open a storage.
+
+    Args:
+        storage: a database URL, or a path for SQLite; only the default path's folder is made.
+        heartbeat: seconds between signs of life of a running trial; after three times that
+            without one it counts as dead.
+        create: make an SQLite file that is not there.
+
+    Raises:
+        StudyError: it is not there, cannot be reached, or is neither a URL nor a path.
+    """
+    url = find_url(storage, create)
+    engine: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        engine["connect_args"] = {"timeout": 60}
+    try:
+        return RDBStorage(
+            url,
+            engine_kwargs=engine,
+            heartbeat_interval=heartbeat,
+            grace_period=3 * heartbeat,
+        )
+    except (*STORAGE_ERRORS, RuntimeError) as error:
+        raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
+    except ImportError as error:
+        # SQLAlchemy's own default for postgresql:// is psycopg2.
+        known = re.match(r"postgresql(\+psycopg2)?://", url)
+        hint = "install the extra postgres" if known else str(error.__cause__ or error)
+        raise StudyError(f"the storage's driver is not installed: {hint}") from None
+
+
+def find_url(storage: str, create: bool) -> str:
+    """The URL of a storage given as URL or path.
+
+    Raises:
+        StudyError: it is neither, its folder is not there, or its file and it is not to be made.
+    """
+    if "://" in storage:
+        url = storage
+    elif SCHEME.match(storage) or not storage:
+        words = "is neither a URL such as postgresql+psycopg2://host/name nor a path"
+        raise StudyError(f"storage {storage!r} {words}; a path may begin with ./")
+    else:
+        url = SQLITE + storage
+    if not url.startswith(SQLITE):
+        return url
+    file = Path(url.removeprefix(SQLITE).partition("?")[0])
+    if not create and not file.exists():
+        raise StudyError(f"there is no database {file}")
+    if file.parent == Path(DEFAULT_STORAGE).parent:
+        file.parent.mkdir(exist_ok=True)
+    if not file.parent.is_dir():
+        raise StudyError(f"storage {storage}: there is no folder {file.parent}")
+    return url
+
+
+@contextmanager
+def lost_storage_told() -> Iterator[None]:
+    """Within, a storage that fails ends the command with one line.
+
+    Raises:
+        StudyError: it failed; the message says how.
+    """
+    try:
+        yield
+    except STORAGE_ERRORS as error:
+        words = "finished trials are kept in it, and the same command goes on"
+        raise StudyError(f"the storage was lost: {_first_line(error)}; {words}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.__cause__ or error).strip().split("\n")[0]

@@ -1,0 +1,62 @@
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.__main__ import main
+from search.errors import StudyError
+from search.storage import connect, lost_storage_told
+
+
+@pytest.mark.parametrize("storage", ["foo:bar", "sqlite:s.db", "postgresql:/h/d", ""])
+def test_a_url_gone_wrong_makes_no_file(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match="is neither a URL such as"):
+        connect(storage)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_default_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    connect("runs/search.db")
+    connect("./foo:bar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foo:bar", "runs"]
+    for storage in (str(tmp_path / "nope" / "s.db"), "sqlite:///nope/s.db", "nope/s.db"):
+        with pytest.raises(StudyError, match=r"there is no folder .*nope"):
+            connect(storage)
+    assert not (tmp_path / "nope").exists()
+
+
+def test_what_only_reads_makes_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "--study", "s", "--out", "out"]) == 1
+    assert main(["retrain", "--study", "s", "--out", "out", "--data", "data"]) == 1
+    assert capsys.readouterr().err == 2 * "error: there is no database runs/search.db\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absent_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    for url in ("postgresql://h/d", "postgresql+psycopg2://h/d"):
+        with pytest.raises(StudyError, match=r"installed: install the extra postgres$"):
+            connect(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql+nodriver://h/d", "nosuchdatabase://h/d"])
+def test_a_storage_out_of_reach_is_one_error(url: str) -> None:
+    with pytest.raises(StudyError, match="storage"):
+        connect(url)
+
+
+def test_a_storage_that_fails_is_told(tmp_path: Path) -> None:
+    storage = connect(str(tmp_path / "s.db"))
+    (tmp_path / "s.db").unlink()
+    storage.engine.dispose()
+    words = r"the storage was lost: .*no such table"
+    with pytest.raises(StudyError, match=words), lost_storage_told():
+        optuna.get_all_study_names(storage)
