@@ -76,7 +76,10 @@ def retrain(
     first = load_artifact(start_from) if start_from else None
     taught_by = [load_artifact(folder) for folder in teachers]
     if first and config_from_dict(first.card["network"]) != network:
-        raise TrainingError(f"{start_from}: not the network to be trained")
+        raise TrainingError(
+            f"{start_from}: of another network than the one to be trained; "
+            "--network or --study must name its own"
+        )
     train = load_split(data, "train")
     validation = load_split(data, "validation")
     if recipe.drop_duplicates:

@@ -38,6 +38,47 @@ def test_retrain_then_evaluate(
     assert len((artifact / "history.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("retrain --trial 7", "--trial: only with --study"),
+        ("retrain --trial 7 --storage other.db", "--trial, --storage: only with --study"),
+        ("retrain --recipe trial", "--recipe trial needs --study"),
+        ("retrain --teacher models/compact", "--teacher has no use in the recipe modern"),
+        ("retrain --recipe distill", "--recipe distill needs --teacher"),
+        ("report --study paper --split test", "--split: not with --study"),
+        ("report --study paper --data faces", "--data: not with --study"),
+        ("report --data faces --storage other.db", "--storage: only with --study"),
+        ("report", "needs --data"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    command: str, words: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = command.split()
+    needed = ["--out", str(tmp_path / "out"), *(["--data", str(data)] if name == "retrain" else [])]
+    assert main([name, *needed, *options]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_by_name_and_one_of_a_study_exclude_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["retrain", "--data", "faces", "--out", "out", "--study", "paper"]
+    with pytest.raises(SystemExit):
+        main([*command, "--network", "compact"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_start_from_another_network_names_the_way_out(
+    data: Path, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["retrain", "--data", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--start-from", str(artifact)]) == 1
+    assert "--network or --study must name its own" in capsys.readouterr().err
+
+
 def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--data", str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
