@@ -24,7 +24,10 @@ def test_retrain_then_evaluate(
 ) -> None:
     out, predictions = tmp_path / "run", tmp_path / "predictions.csv"
     assert main(["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]) == 0
-    assert "epoch 2/2" in capsys.readouterr().out
+    words = capsys.readouterr().out
+    assert "goes on" not in words
+    steps = ("epoch 2/2", "fits temperature", "measures accuracy under 16 faults", "artifact: ")
+    assert sorted(steps, key=words.index) == list(steps)
     artifact = out / "artifact"
     command = ["evaluate", "--data", str(data), "--artifact", str(artifact), "--device", "cpu"]
     assert main([*command, "--predictions", str(predictions)]) == 0
@@ -36,6 +39,17 @@ def test_retrain_then_evaluate(
     assert len(rows) == 35
     assert all(row["predicted"] in LABELS for row in rows)
     assert len((artifact / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.usefixtures("small")
+def test_a_finished_training_that_is_asked_again_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["retrain", "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("goes on after epoch 2 of 2\n")
 
 
 @pytest.mark.parametrize(
