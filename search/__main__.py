@@ -1,6 +1,7 @@
 """Offline side of the facial-emotion service: train, evaluate and publish networks."""
 
 import argparse
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -48,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        return end_unread(error)
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -58,6 +62,19 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; the same command goes on from where it was", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 0
+
+
+def end_unread(error: BrokenPipeError) -> int:
+    """The status after a broken pipe: in silence where it is the output's, as with `| head`."""
+    try:
+        # What could not be written is dropped, so that only more of it tells whose pipe broke.
+        print(flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

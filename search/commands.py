@@ -90,8 +90,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
     print(format_evaluation(plain, mirrored), "\n")
     network = load_artifact(options.artifact).network
     for batch in (1, 64):
-        seconds = time_per_image(network, device, batch)
-        print(f"time an image     {seconds * 1e3:.2f} ms in batches of {batch} on {device}")
+        timing = time_per_image(network, device, batch)
+        median, low, high = (1e3 * value for value in (timing.median, timing.low, timing.high))
+        print(
+            f"time an image     {median:.2f} ms in batches of {batch} on {device}: "
+            f"median of {timing.passes} passes, half of them {low:.2f} to {high:.2f}"
+        )
+    print("                  (other work on the machine slows it)")
     if options.predictions:
         write_predictions(options.predictions, plain)
 
