@@ -64,7 +64,7 @@ def test_augmented_faces_are_of_several_labels_and_never_blank() -> None:
     assert not faces.blank()[rows].any()
     views = draw_augmented(answer(faces), asdict(Recipe(epochs=1, mirror=True))).figure.axes
     assert [axis.get_title() for axis in views[::8]] == ["disgust", "fear", "happy"]
-    assert all(np.ptp(axis.get_images()[0].get_array()) > 0 for axis in views)
+    assert all(np.ptp(np.asarray(axis.get_images()[0].get_array())) > 0 for axis in views)
 
 
 @pytest.mark.parametrize(("count", "least"), [(7, 1.0), (70, 30 / 70), (7000, 0.01)])
