@@ -1,10 +1,12 @@
 """Offline side of the facial-emotion service: train, evaluate and publish networks."""
 
 import argparse
+import os
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from search.arguments import (
     add_artifact,
@@ -14,6 +16,7 @@ from search.arguments import (
     add_teacher,
     count,
     positive,
+    refuse_unused,
 )
 from search.commands import (
     add_ablate,
@@ -24,10 +27,21 @@ from search.commands import (
     add_robustness,
 )
 from search.config import NETWORKS, PRESETS, RECIPES
-from search.errors import DataError, StoppedError, StudyError, TrainingError
+from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
 from search.stop import Terminated
 from service.artifact import ArtifactError
 from service.device import DeviceError
+
+ERRORS: Final = (
+    DataError,
+    OptionsError,
+    StudyError,
+    TrainingError,
+    ArtifactError,
+    DeviceError,
+    OSError,
+)
+"""What ends a command with one line and status 1."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.command(options)
-    except (DataError, StudyError, TrainingError, ArtifactError, DeviceError, OSError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        return end_unread(error)
+    except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except StoppedError as error:
@@ -45,6 +62,19 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; the same command goes on from where it was", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 0
+
+
+def end_unread(error: BrokenPipeError) -> int:
+    """The status after a broken pipe: in silence where it is the output's, as with `| head`."""
+    try:
+        # What could not be written is dropped, so that only more of it tells whose pipe broke.
+        print(flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -149,15 +179,16 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add_data(parser)
     add_device(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--network", choices=NETWORKS, default="compact")
+    # Without a default here: argparse would not tell `--network compact` from no option.
+    what.add_argument("--network", choices=NETWORKS, help="by name (default: compact)")
     what.add_argument("--study", help="take the network of a study's trial")
-    text = "its number (default: the best confirmed one, or the best)"
-    parser.add_argument("--trial", type=int, help=text)
+    text = "its number (default: the best confirmed one, or the best); needs --study"
+    parser.add_argument("--trial", type=count, help=text)
     add_storage(parser)
     text = "how to train; `trial` is the trial's own way (default: modern)"
     parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=count, default=0)
     text = "artifact of the same network to go on from"
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
     add_teacher(parser)
@@ -168,13 +199,20 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def run_retrain(options: argparse.Namespace) -> None:
-    """Train and say where the artifact lies."""
+    """Train and say where the artifact lies.
+
+    Raises:
+        OptionsError: options that have no use beside the others, or one that is missing.
+    """
     from search.distributed import own_device, processes, rank
     from search.retrain import retrain
     from service.device import pick_device
 
-    name, network, recipe, lineage = options.network, NETWORKS[options.network], None, None
-    if options.study:
+    name = options.network or "compact"
+    network, recipe, lineage = NETWORKS[name], None, None
+    if not options.study:
+        refuse_unused(options, "trial", "storage", because="only with --study")
+    else:
         from search.lineage import find_trial
 
         chosen = find_trial(options.storage, options.study, options.trial)
@@ -182,7 +220,13 @@ def run_retrain(options: argparse.Namespace) -> None:
     if options.recipe != "trial":
         recipe = RECIPES[options.recipe]
     if recipe is None:
-        raise StudyError("--recipe trial needs --study")
+        raise OptionsError("--recipe trial needs --study")
+    if options.teacher and not recipe.distill:
+        raise OptionsError(
+            f"--teacher has no use in the recipe {options.recipe}; distill and soften use it"
+        )
+    if recipe.distill and not options.teacher:
+        raise OptionsError(f"--recipe {options.recipe} needs --teacher")
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     device = own_device(pick_device(options.device))

@@ -189,7 +189,7 @@ def train_run(
     ablation: Ablation, plan: Plan, splits: tuple[Faces, Faces], path: Path, device: torch.device
 ) -> float:
     """Train one run and keep its figures in `path`; returns its validation accuracy."""
-    checkpoint = path.with_suffix(".pt")
+    checkpoint, progress = path.with_suffix(".pt"), Progress(plan.recipe.epochs)
     finished = fit(
         plan,
         choose_faces(plan.recipe, splits[0]),
@@ -197,7 +197,8 @@ def train_run(
         device,
         teachers=list(ablation.teachers.values()) if plan.teachers else (),
         checkpoint=checkpoint,
-        report=Progress(plan.recipe.epochs).show,
+        begin=progress.begin,
+        report=progress.show,
     )
     accuracies = [figures["validation_accuracy"] for figures in finished.history]
     write_run(path, plan, accuracies)

@@ -2,8 +2,33 @@
 
 import argparse
 from pathlib import Path
+from typing import Any, Final
 
 from search.config import DEFAULT_STORAGE
+from search.errors import OptionsError
+
+DEFAULTS: Final[dict[str, Any]] = {
+    "artifact": Path("models/compact"),
+    "split": "validation",
+    "storage": DEFAULT_STORAGE,
+}
+"""Of the options here; the others have none."""
+
+
+def refuse_unused(options: argparse.Namespace, *names: str, because: str) -> None:
+    """Refuse options that would be left out without a word.
+
+    Args:
+        options: as parsed.
+        names: of options that have no use here.
+        because: where they have one.
+
+    Raises:
+        OptionsError: one of them has another value than by default.
+    """
+    given = [name for name in names if getattr(options, name) != DEFAULTS.get(name)]
+    if given:
+        raise OptionsError(f"{', '.join(f'--{name}' for name in given)}: {because}")
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -16,19 +41,19 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     """`--split` that a model is measured on."""
     splits = ("train", "validation", "test")
     text = "what to measure on (default: %(default)s)"
-    parser.add_argument("--split", choices=splits, default="validation", help=text)
+    parser.add_argument("--split", choices=splits, default=DEFAULTS["split"], help=text)
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
     """`--storage` of studies."""
     text = "database URL, or a path for SQLite (default: %(default)s)"
-    parser.add_argument("--storage", default=DEFAULT_STORAGE, help=text)
+    parser.add_argument("--storage", default=DEFAULTS["storage"], help=text)
 
 
 def add_artifact(parser: argparse.ArgumentParser) -> None:
     """`--artifact`."""
     text = "folder of weights.safetensors and card.json (default: the shipped model)"
-    parser.add_argument("--artifact", type=Path, default=Path("models/compact"), help=text)
+    parser.add_argument("--artifact", type=Path, default=DEFAULTS["artifact"], help=text)
 
 
 def add_teacher(parser: argparse.ArgumentParser) -> None:

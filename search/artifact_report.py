@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from search.augment import augment
 from search.config import recipe_from_dict
+from search.data import Faces
 from search.evaluate import Evaluation, evaluate
 from search.faces_figure import draw_faces
 from search.literature import rank
@@ -21,6 +22,12 @@ from service.preprocess import standardize
 
 MISTAKES: Final = 32
 """Most confident mistakes on the page."""
+
+AUGMENTED: Final = 4
+"""Faces whose augmented views are shown."""
+
+FEWEST: Final = 30
+"""Answers below which, and below 1 % of the images, accuracy against coverage is only noise."""
 
 
 def write_artifact_report(
@@ -51,7 +58,8 @@ def write_artifact_report(
         Picture(
             "coverage",
             "Accuracy against coverage",
-            "What is right among the most confident share, the rest answered as uncertain.",
+            "What is right among the most confident share, the rest answered as uncertain; "
+            f"drawn from 1 % of the images, at least {FEWEST}, on.",
             draw_coverage(plain),
         ),
         tabulate_classes(plain),
@@ -60,7 +68,7 @@ def write_artifact_report(
         parts += rank(plain.accuracy, split, card["parameters"])
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]["accuracy"]))
-    if "recipe" in card:
+    if "recipe" in card and not plain.faces.blank().all():
         parts.append(draw_augmented(plain, card["recipe"]))
     parts.append(draw_mistakes(plain))
     page = out / "report.html"
@@ -124,9 +132,13 @@ def draw_reliability(result: Evaluation) -> Figure:
 def draw_coverage(result: Evaluation) -> Figure:
     """Accuracy among the answered against their share."""
     curve = cover(result.probabilities, result.faces.labels)
+    least = min(1.0, max(0.01, FEWEST / len(result.faces)))
+    enough = curve.coverage >= least
     figure = Figure(figsize=(8, 4))
     axis = figure.subplots()
-    axis.plot(curve.coverage, curve.accuracy)
+    # A line through a single answer would not be seen.
+    marker = "." if enough.sum() < FEWEST else ""
+    axis.plot(curve.coverage[enough], curve.accuracy[enough], marker=marker)
     axis.set(xlabel="share answered", ylabel="accuracy", xlim=(0, 1))
     axis.grid(alpha=0.3)
     return figure
@@ -147,9 +159,8 @@ def draw_mistakes(result: Evaluation) -> Picture:
 
 
 def draw_augmented(result: Evaluation, recipe: dict[str, Any]) -> Picture:
-    """Faces as the training saw such, under the recipe on the card."""
-    rows = np.linspace(0, len(result.faces) - 1, 4).astype(int).repeat(8)
-    faces = result.faces.select(rows)
+    """Faces as the training saw such, under the recipe on the card; one must not be blank."""
+    faces = result.faces.select(np.repeat(pick_examples(result.faces), 8))
     images = standardize(torch.from_numpy(faces.images)[:, None])
     generator = torch.Generator().manual_seed(0)
     views = augment(images, recipe_from_dict(recipe), images.shape[-1], generator)[:, 0].numpy()
@@ -158,6 +169,14 @@ def draw_augmented(result: Evaluation, recipe: dict[str, Any]) -> Picture:
     words = [LABELS[label] for label in faces.labels]
     caption = "Each row: one face in eight random views."
     return Picture("augmented", "Augmentation", caption, draw_faces(grey, words))
+
+
+def pick_examples(faces: Faces) -> list[int]:
+    """Rows of faces that are not blank, of different labels; at most `AUGMENTED`."""
+    clear = np.flatnonzero(~faces.blank())
+    rows = [clear[faces.labels[clear] == label] for label in range(len(LABELS))]
+    # The middle one: pixels order a label's faces, so that the first and last are extreme.
+    return [int(own[len(own) // 2]) for own in rows if len(own)][:AUGMENTED]
 
 
 def tabulate_figures(plain: Evaluation, mirrored: Evaluation) -> Table:

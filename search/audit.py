@@ -2,45 +2,47 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from search.data import USAGES, Faces, load_split
+from search.data import USAGES, Faces, locate_split
 from search.errors import AbsentSplitError, DataError
 from search.faces_figure import draw_faces
 from search.page import Picture, Table, write_page
 from service.labels import LABELS
 
 SHOWN: Final = 24
-"""Faces of each fault on the page."""
+"""Faces in each picture; an even number, so that no pair is cut."""
+
+CAPTIONS: Final = {
+    "blank": "every pixel has the same grey level",
+    "copy": "an earlier image of the split has the same pixels",
+    "disputed": "the same pixels carry another label in the split",
+    "leaked": "the same pixels stand in an earlier split",
+}
+"""What each fault means."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Rows with a fault in one split; each array is bool of shape (N,).
+    """Faults of one split.
 
     Attributes:
         faces: the split.
-        blank: every pixel has the same grey level.
-        copy: an earlier image of the split has the same pixels.
-        disputed: an image of the split has the same pixels and another label.
-        leaked: an earlier split (train, validation, test) has the same pixels.
+        places: file or line of each of its N faces.
+        faults: by name (`blank`, `copy`, `disputed`, `leaked`) the rows with this fault, rising,
+            each with the place of the image that it repeats or contradicts; empty for `blank`.
+        pairs: two rows with the same pixels and different labels, for each contradiction.
     """
 
     faces: Faces
-    blank: np.ndarray
-    copy: np.ndarray
-    disputed: np.ndarray
-    leaked: np.ndarray
-
-    def faults(self) -> dict[str, np.ndarray]:
-        """The arrays by name."""
-        names = ("blank", "copy", "disputed", "leaked")
-        return {name: getattr(self, name) for name in names}
+    places: Sequence[str]
+    faults: Mapping[str, Mapping[int, str]]
+    pairs: Sequence[tuple[int, int]]
 
 
 def audit_splits(data: Path) -> dict[str, Audit]:
@@ -50,38 +52,61 @@ def audit_splits(data: Path) -> dict[str, Audit]:
         DataError: a split is malformed, or there is none at all.
     """
     audits: dict[str, Audit] = {}
-    earlier: set[bytes] = set()
+    earlier: dict[bytes, str] = {}
     for split in USAGES:
         try:
-            faces = load_split(data, split)
+            faces, places = locate_split(data, split)
         except AbsentSplitError:
             continue
-        audits[split] = audit_faces(faces, earlier)
-        earlier |= set(faces.pixels())
+        audits[split] = audit_faces(faces, places, earlier)
+        for pixels, place in zip(faces.pixels(), places, strict=True):
+            earlier.setdefault(pixels, place)
     if not audits:
         raise DataError(f"{data}: no split of FER2013")
     return audits
 
 
-def audit_faces(faces: Faces, earlier: set[bytes]) -> Audit:
-    """Look through one split; `earlier` holds the pixels of the splits before it."""
+def audit_faces(faces: Faces, places: Sequence[str], earlier: Mapping[bytes, str]) -> Audit:
+    """Look through one split.
+
+    Args:
+        faces: the split.
+        places: where each of its faces stands.
+        earlier: pixels of the splits before it and where they stand.
+    """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for row, pixels in enumerate(faces.pixels()):
         groups[pixels].append(row)
-    copy, disputed, leaked = np.zeros((3, len(faces)), bool)
+    faults: dict[str, dict[int, str]] = {name: {} for name in CAPTIONS}
+    faults["blank"] = {int(row): "" for row in np.flatnonzero(faces.blank())}
+    pairs = []
     for pixels, rows in groups.items():
-        copy[rows[1:]] = True
-        disputed[rows] = np.ptp(faces.labels[rows]) > 0
-        leaked[rows] = pixels in earlier
-    blank = np.ptp(faces.images, axis=(1, 2)) == 0
-    return Audit(faces, blank, copy, disputed, leaked)
+        faults["copy"] |= dict.fromkeys(rows[1:], places[rows[0]])
+        if pixels in earlier:
+            faults["leaked"] |= dict.fromkeys(rows, earlier[pixels])
+        first, *others = find_firsts(faces, rows)
+        pairs += [(first, other) for other in others]
+        if others:
+            for row in rows:
+                agrees = faces.labels[row] == faces.labels[first]
+                faults["disputed"][row] = places[others[0] if agrees else first]
+    ordered = {name: dict(sorted(rows.items())) for name, rows in faults.items()}
+    return Audit(faces, places, ordered, sorted(pairs))
+
+
+def find_firsts(faces: Faces, rows: Sequence[int]) -> list[int]:
+    """The first of these rows with each label."""
+    firsts: dict[int, int] = {}
+    for row in rows:
+        firsts.setdefault(int(faces.labels[row]), row)
+    return list(firsts.values())
 
 
 def write_audit(data: Path, out: Path) -> str:
     """Write `audit.html` with its pictures and `faults.csv` into `out`.
 
     Returns:
-        The counts and where the page lies, as text.
+        The counts and where page and list lie, as text.
 
     Raises:
         DataError: as `audit_splits`.
@@ -89,29 +114,29 @@ def write_audit(data: Path, out: Path) -> str:
     audits = audit_splits(data)
     faults, classes = count_faults(audits), count_classes(audits)
     pictures = [
-        Picture(f"{split}-{name}", f"{split}: {name}", _caption(name), _draw(audit.faces, rows))
+        picture
         for split, audit in audits.items()
-        for name, rows in audit.faults().items()
-        if rows.any()
+        for name in CAPTIONS
+        if (picture := draw_fault(split, name, audit))
     ]
     write_page(out / "audit.html", f"Audit of {data.name}", [classes, faults, *pictures])
-    _write_faults(out / "faults.csv", audits)
+    write_faults(out / "faults.csv", audits, "file" if data.is_dir() else "line")
     lines = ["  ".join(f"{cell:>10}" for cell in row) for row in (faults.header, *faults.rows)]
-    return "\n".join([*lines, f"page: {out / 'audit.html'}"])
+    return "\n".join([*lines, f"page: {out / 'audit.html'}", f"list: {out / 'faults.csv'}"])
 
 
-def count_faults(audits: dict[str, Audit]) -> Table:
+def count_faults(audits: Mapping[str, Audit]) -> Table:
     """Images with each fault, a row a split."""
     rows = [
-        [split, str(len(audit.faces)), *(str(int(rows.sum())) for rows in audit.faults().values())]
+        [split, str(len(audit.faces)), *(str(len(rows)) for rows in audit.faults.values())]
         for split, audit in audits.items()
     ]
-    header = ("split", "images", "blank", "copy", "disputed", "leaked")
-    text = "; ".join(f"{name}: {_caption(name)}" for name in header[2:])
+    header = ("split", "images", *CAPTIONS)
+    text = "; ".join(f"{name}: {caption}" for name, caption in CAPTIONS.items())
     return Table("Faults", header, rows, text)
 
 
-def count_classes(audits: dict[str, Audit]) -> Table:
+def count_classes(audits: Mapping[str, Audit]) -> Table:
     """Images of each label, a row a split."""
     rows = [
         [split, *map(str, np.bincount(audit.faces.labels, minlength=len(LABELS)))]
@@ -120,25 +145,45 @@ def count_classes(audits: dict[str, Audit]) -> Table:
     return Table("Images of each label", ("split", *LABELS), rows)
 
 
-def _caption(fault: str) -> str:
-    return {
-        "blank": "every pixel has the same grey level",
-        "copy": "an earlier image of the split has the same pixels",
-        "disputed": "the same pixels carry another label in the split",
-        "leaked": "the same pixels stand in an earlier split",
-    }[fault]
+def draw_fault(split: str, name: str, audit: Audit) -> Picture | None:
+    """Faces with a fault, evenly from all of them; None where there are none to show.
+
+    Of a contradiction both sides stand side by side. Copies and contradictions leave out blank
+    images, which repeat each other and have a picture of their own.
+    """
+    blank = audit.faults["blank"]
+    hidden = blank if name in ("copy", "disputed") else {}
+    found: list[tuple[int, ...]] = [(row,) for row in audit.faults[name]]
+    if name == "disputed":
+        found = list(audit.pairs)
+    found = [rows for rows in found if rows[0] not in hidden]
+    if not found:
+        return None
+    shown = spread(found, SHOWN // len(found[0]))
+    faces = audit.faces.select(np.array(shown).ravel())
+    words = [LABELS[label] for label in faces.labels]
+    if name == "disputed":
+        words = [f"{place // 2 + 1}: {word}" for place, word in enumerate(words)]
+    what = "pairs, the same image under both its labels" if name == "disputed" else "images"
+    without = ", without the blank ones" if hidden else ""
+    caption = f"{CAPTIONS[name]}. {len(shown)} of {len(found)} {what}{without}; "
+    figure = draw_faces(faces.images, words)
+    return Picture(f"{split}-{name}", f"{split}: {name}", f"{caption}faults.csv has all.", figure)
 
 
-def _draw(faces: Faces, rows: np.ndarray) -> Figure:
-    shown = faces.select(np.flatnonzero(rows)[:SHOWN])
-    return draw_faces(shown.images, [LABELS[label] for label in shown.labels])
+def spread(found: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
+    """At most `count` of them, evenly from the first to the last."""
+    places = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
+    return [found[place] for place in places]
 
 
-def _write_faults(path: Path, audits: dict[str, Audit]) -> None:
+def write_faults(path: Path, audits: Mapping[str, Audit], place: str) -> None:
+    """One csv row a fault; `place` is the name of the column that says where the image stands."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "row", "label", "fault"])
+        writer.writerow(["split", place, "label", "fault", f"other_{place}"])
         for split, audit in audits.items():
-            for name, rows in audit.faults().items():
-                for row in np.flatnonzero(rows):
-                    writer.writerow([split, row, LABELS[audit.faces.labels[row]], name])
+            for name, rows in audit.faults.items():
+                for row, other in rows.items():
+                    label = LABELS[audit.faces.labels[row]]
+                    writer.writerow([split, audit.places[row], label, name, other])

@@ -14,8 +14,10 @@ from search.arguments import (
     add_storage,
     add_teacher,
     positive,
+    refuse_unused,
 )
 from search.config import NETWORKS, RECIPES
+from search.errors import OptionsError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -88,8 +90,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
     print(format_evaluation(plain, mirrored), "\n")
     network = load_artifact(options.artifact).network
     for batch in (1, 64):
-        seconds = time_per_image(network, device, batch)
-        print(f"time an image     {seconds * 1e3:.2f} ms in batches of {batch} on {device}")
+        timing = time_per_image(network, device, batch)
+        median, low, high = (1e3 * value for value in (timing.median, timing.low, timing.high))
+        print(
+            f"time an image     {median:.2f} ms in batches of {batch} on {device}: "
+            f"median of {timing.passes} passes, half of them {low:.2f} to {high:.2f}"
+        )
+    print("                  (other work on the machine slows it)")
     if options.predictions:
         write_predictions(options.predictions, plain)
 
@@ -146,19 +153,21 @@ def run_report(options: argparse.Namespace) -> None:
     """Write the page and say where it lies.
 
     Raises:
-        DataError: a model is to be drawn without a data set.
+        OptionsError: options of a model for a study or the other way round, or a model is to be
+            drawn without a data set.
     """
     if options.study:
+        refuse_unused(options, "data", "artifact", "split", because="not with --study")
         from search.study_report import write_study_report
 
         print(write_study_report(options.storage, options.study, options.out))
         return
+    refuse_unused(options, "storage", because="only with --study")
     from search.artifact_report import write_artifact_report
-    from search.errors import DataError
     from service.device import pick_device
 
     if not options.data:
-        raise DataError("the report of a model needs --data; that of a study --study")
+        raise OptionsError("the report of a model needs --data; that of a study --study")
     device = pick_device(options.device)
     page = write_artifact_report(options.artifact, options.data, options.out, device, options.split)
     print(page)

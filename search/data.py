@@ -21,6 +21,9 @@ LOG: Final = logging.getLogger(__name__)
 USAGES: Final = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 """The splits and the names that the csv forms give them."""
 
+Row = tuple[int, bytes, str]
+"""Label, pixels and place of one face."""
+
 IMAGE_SUFFIXES: Final = {".jpg", ".jpeg", ".png"}
 
 
@@ -42,6 +45,11 @@ class Faces:
     def pixels(self) -> list[bytes]:
         """The pixels of each image as bytes, to compare images exactly."""
         return [image.tobytes() for image in self.images]
+
+    def blank(self) -> NDArray[np.bool_]:
+        """Whether every pixel of an image has the same grey level, shape (N,)."""
+        blank: NDArray[np.bool_] = np.ptp(self.images, axis=(1, 2)) == 0
+        return blank
 
     def digest(self) -> str:
         """SHA-256 (hex) over labels and pixels."""
@@ -67,10 +75,22 @@ def load_split(path: Path, split: str) -> Faces:
         AbsentSplitError: the data set has no image of this split.
         DataError: nothing there, or a malformed row or an unreadable image (named).
     """
+    return locate_split(path, split)[0]
+
+
+def locate_split(path: Path, split: str) -> tuple[Faces, list[str]]:
+    """Read one split as `load_split` does, and note where its faces stand.
+
+    Returns:
+        The faces, and for each its file under the folder or its line in the csv file.
+
+    Raises:
+        DataError: as `load_split`.
+    """
     if split not in USAGES:
         raise DataError(f"unknown split {split!r}, expected one of {', '.join(USAGES)}")
     if path.is_dir():
-        rows = list(_read_folder(path / split))
+        rows = list(_read_folder(path, split))
     elif path.is_file():
         rows = list(_read_csv(path, USAGES[split]))
     else:
@@ -78,11 +98,12 @@ def load_split(path: Path, split: str) -> Faces:
     if not rows:
         raise AbsentSplitError(f"{path}: no image of the {split} split")
     rows.sort(key=lambda row: (row[0], row[1]))
-    pixels = np.frombuffer(b"".join(image for _, image in rows), np.uint8)
-    labels = np.array([label for label, _ in rows], np.int64)
+    pixels = np.frombuffer(b"".join(image for _, image, _ in rows), np.uint8)
+    labels = np.array([label for label, _, _ in rows], np.int64)
     for index in np.flatnonzero(np.bincount(labels, minlength=len(LABELS)) == 0):
         LOG.warning("%s: the %s split has no image of %s", path, split, LABELS[index])
-    return Faces(pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels)
+    faces = Faces(pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels)
+    return faces, [place for _, _, place in rows]
 
 
 def drop_duplicates(faces: Faces) -> Faces:
@@ -102,7 +123,7 @@ def drop_duplicates(faces: Faces) -> Faces:
     return faces.select(np.sort(np.array(kept, np.intp)))
 
 
-def _read_csv(path: Path, usage: str) -> Iterator[tuple[int, bytes]]:
+def _read_csv(path: Path, usage: str) -> Iterator[Row]:
     with path.open(newline="") as file:
         try:
             yield from _parse_rows(path, csv.reader(file), usage)
@@ -110,7 +131,7 @@ def _read_csv(path: Path, usage: str) -> Iterator[tuple[int, bytes]]:
             raise DataError(f"{path}: not a csv file ({error})") from None
 
 
-def _parse_rows(path: Path, rows: Iterator[list[str]], usage: str) -> Iterator[tuple[int, bytes]]:
+def _parse_rows(path: Path, rows: Iterator[list[str]], usage: str) -> Iterator[Row]:
     # icml_face_data.csv has a blank before its column names.
     columns = [name.strip().lower() for name in next(rows, [])]
     missing = {"emotion", "pixels", "usage"} - set(columns)
@@ -120,7 +141,7 @@ def _parse_rows(path: Path, rows: Iterator[list[str]], usage: str) -> Iterator[t
     for number, row in enumerate(rows, start=2):
         try:
             if _parse_usage(row[use]) == usage:
-                yield _parse_label(row[emotion]), _parse_pixels(row[pixels])
+                yield _parse_label(row[emotion]), _parse_pixels(row[pixels]), str(number)
         except IndexError:
             words = f"{len(row)} fields, expected {len(columns)}"
             raise DataError(f"{path}, line {number}: {words}") from None
@@ -142,13 +163,23 @@ def _parse_label(text: str) -> int:
 
 
 def _parse_pixels(text: str) -> bytes:
-    values = [int(value) for value in text.split()]
-    if len(values) != IMAGE_SIZE**2:
-        raise ValueError(f"{len(values)} pixels, expected {IMAGE_SIZE**2}")
-    return bytes(values)
+    words = text.split()
+    try:
+        pixels = bytes(map(int, words))
+    except ValueError:
+        wrong = next(word for word in words if not _is_grey_level(word))
+        raise ValueError(f"pixel {wrong[:20]!r}, expected a whole number from 0 to 255") from None
+    if len(pixels) != IMAGE_SIZE**2:
+        raise ValueError(f"{len(pixels)} pixels, expected {IMAGE_SIZE**2}")
+    return pixels
 
 
-def _read_folder(folder: Path) -> Iterator[tuple[int, bytes]]:
+def _is_grey_level(word: str) -> bool:
+    return word.isdecimal() and len(word) <= 3 and int(word) <= 255
+
+
+def _read_folder(path: Path, split: str) -> Iterator[Row]:
+    folder = path / split
     if not folder.is_dir():
         raise AbsentSplitError(f"{folder}: no such folder")
     strange = {file.name for file in folder.iterdir() if file.is_dir()} - set(LABELS)
@@ -159,7 +190,7 @@ def _read_folder(folder: Path) -> Iterator[tuple[int, bytes]]:
             continue
         for file in sorted((folder / label).iterdir()):
             if file.suffix.lower() in IMAGE_SUFFIXES:
-                yield index, _read_image(file)
+                yield index, _read_image(file), file.relative_to(path).as_posix()
 
 
 def _read_image(file: Path) -> bytes:

@@ -1,6 +1,10 @@
 """Errors that end a command with one line and status 1."""
 
 
+class OptionsError(ValueError):
+    """Options that do not go together; the message names them."""
+
+
 class DataError(ValueError):
     """The data set is missing, incomplete or malformed; the message names the place."""
 

@@ -105,19 +105,39 @@ def find_unseen(faces: Faces, data: Path) -> NDArray[np.bool_] | None:
     return np.array([pixels not in seen for pixels in faces.pixels()])
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds an image over several forward passes.
+
+    Attributes:
+        median: of the passes.
+        low: a quarter of them were faster.
+        high: a quarter of them were slower.
+        passes: how many were measured.
+    """
+
+    median: float
+    low: float
+    high: float
+    passes: int
+
+
 @torch.inference_mode()
 def time_per_image(
-    network: nn.Module, device: torch.device, batch_size: int, rounds: int = 10
-) -> float:
-    """Median seconds an image of forward passes as in `predict_logits`."""
+    network: nn.Module, device: torch.device, batch_size: int, seconds: float = 1.5
+) -> Timing:
+    """Time forward passes as in `predict_logits` for some seconds, but at least seven of them."""
     images = torch.zeros(batch_size, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8, device=device)
     network = network.to(device).to(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(rounds + 1):
+    predict_logits(network, images, batch_size).cpu()
+    took: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(took) < 7 or time.perf_counter() < until:
         started = time.perf_counter()
         predict_logits(network, images, batch_size).cpu()
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:])) / batch_size
+        took.append(time.perf_counter() - started)
+    low, median, high = (float(q) / batch_size for q in np.percentile(took, (25, 50, 75)))
+    return Timing(median, low, high, len(took))
 
 
 def write_predictions(path: Path, result: Evaluation) -> None:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 
 def draw_faces(images: NDArray[Any], words: Sequence[str], columns: int = 8) -> Figure:
-    """Draw grey images (N, H, W), levels 0 to 255, with N titles."""
-    rows = -(-len(images) // columns)
+    """Draw grey images (N, H, W), levels 0 to 255, with N titles; N may be 0."""
+    rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(1.4 * columns, 1.7 * rows))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:

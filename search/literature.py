@@ -82,4 +82,5 @@ def _tabulate(
         [row.model, row.kind, f"{row.accuracy:.2f}", split if row is own else "test"]
         for row in ranked
     ]
-    return Table(title, ("model", "kind", "accuracy, %", "split"), rows, caption)
+    header = ("model", "kind", "accuracy, %", "split")
+    return Table(title, header, rows, caption, own=ranked.index(own))

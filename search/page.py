@@ -18,6 +18,7 @@ figure { margin: 1rem 0; } figcaption { opacity: .75; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
 th:first-child, td:first-child { text-align: left; }
+tr.own { font-weight: bold; background: #fc83; }
 """
 
 
@@ -40,12 +41,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a heading; the first column is aligned left; without rows, words only."""
+    """Rows of text under a heading; the first column is aligned left; without rows, words only.
+
+    Attributes:
+        title: heading above it.
+        header: names of the columns.
+        rows: cells.
+        caption: words between heading and table.
+        own: the row to be seen at once, None for none.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    own: int | None = None
 
 
 def write_page(path: Path, title: str, parts: Sequence[Picture | Table]) -> None:
@@ -84,8 +94,10 @@ def _picture(picture: Picture, folder: Path) -> str:
 def _table(table: Table) -> str:
     header = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table.rows
+        ('<tr class="own">' if place == table.own else "<tr>")
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for place, row in enumerate(table.rows)
     )
     caption = f"<p>{html.escape(table.caption)}</p>" if table.caption else ""
     body = f"<table><tr>{header}</tr>{rows}</table>" if rows else ""

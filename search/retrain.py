@@ -14,7 +14,7 @@ from search.config import Recipe
 from search.data import Faces, drop_duplicates, load_split
 from search.distributed import rank
 from search.errors import TrainingError
-from search.robustness import record_robustness
+from search.robustness import FAULTS, record_robustness
 from search.train import Plan, Run, fit
 from service.artifact import HISTORY_FILE, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
@@ -76,7 +76,10 @@ def retrain(
     first = load_artifact(start_from) if start_from else None
     taught_by = [load_artifact(folder) for folder in teachers]
     if first and config_from_dict(first.card["network"]) != network:
-        raise TrainingError(f"{start_from}: not the network to be trained")
+        raise TrainingError(
+            f"{start_from}: of another network than the one to be trained; "
+            "--network or --study must name its own"
+        )
     train = load_split(data, "train")
     validation = load_split(data, "validation")
     if recipe.drop_duplicates:
@@ -89,6 +92,7 @@ def retrain(
         start_from=first.card["weights_sha256"] if first else None,
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
+    progress = Progress(recipe.epochs)
     run = fit(
         plan,
         train,
@@ -98,14 +102,17 @@ def retrain(
         teachers=[teacher.network for teacher in taught_by],
         checkpoint=out / "checkpoint.pt",
         compile_mode=compile_mode,
-        report=Progress(recipe.epochs).show,
+        begin=progress.begin,
+        report=progress.show,
     )
     if rank() == 0:
         facts = describe(plan, run, validation, name)
         if lineage:
             facts["search"] = lineage
         write_artifact(out / "artifact", plan, run, facts)
+        print("trained; fits temperature and threshold on validation", flush=True)
         calibrate(out / "artifact", data, device)
+        print(f"measures accuracy under {len(FAULTS)} faults", flush=True)
         record_robustness(out / "artifact", data, device)
     return out / "artifact"
 
@@ -117,27 +124,44 @@ def write_artifact(folder: Path, plan: Plan, run: Run, facts: dict[str, Any]) ->
 
 
 class Progress:
-    """Prints one line an epoch, with the time left at the pace of this call."""
+    """Prints one line an epoch, with the time left at the pace of this call's whole epochs."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.started = time.monotonic()
-        self.first: float | None = None
+        self.begin(0.0)
+
+    def begin(self, done: float) -> None:
+        """Note the epochs done before this call, and print them if there are any."""
+        self.first, self.started = done, time.monotonic()
+        if done:
+            last = int(done)
+            place = f"after epoch {last}" if done.is_integer() else f"within epoch {last + 1}"
+            print(f"goes on {place} of {self.epochs}", flush=True)
 
     def show(self, figures: dict[str, float]) -> None:
         """Print an epoch's figures."""
-        epoch = figures["epoch"]
-        self.first = epoch - 1 if self.first is None else self.first
-        pace = (time.monotonic() - self.started) / (epoch - self.first)
-        left = time.strftime("%H:%M:%S", time.gmtime(pace * (self.epochs - epoch)))
+        epoch, now = figures["epoch"], time.monotonic()
+        left = ""
+        if self.first.is_integer():
+            pace = (now - self.started) / (epoch - self.first)
+            left = f"  {format_seconds(pace * (self.epochs - epoch))} left"
+        else:
+            # The rest of an epoch, with all of its validation, tells no pace.
+            self.first, self.started = float(epoch), now
         print(
             f"epoch {epoch:.0f}/{self.epochs}  loss {figures['loss']:.4f}  "
             f"accuracy {figures['accuracy']:.2%}  "
             f"validation {figures['validation_accuracy']:.2%} "
             f"(loss {figures['validation_loss']:.4f})  "
-            f"{figures['images_per_second']:.0f} images/s  {left} left",
+            f"{figures['images_per_second']:.0f} images/s{left}",
             flush=True,
         )
+
+
+def format_seconds(seconds: float) -> str:
+    """As hours, minutes and seconds; there may be more than a day of hours."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def write_history(path: Path, run: Run) -> None:

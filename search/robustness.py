@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from search.augment import affine_matrices, blur, warp
 from search.data import load_split
@@ -115,7 +116,8 @@ def measure_robustness(network: nn.Module, images: Tensor, labels: Tensor) -> di
     def accuracy(views: Tensor) -> float:
         return float((predict_logits(network, views).argmax(1) == labels).float().mean())
 
-    spoilt = {name: accuracy(spoil(images, fault)) for name, fault in FAULTS.items()}
+    faults = tqdm(FAULTS.items(), "faults", leave=False, disable=None)
+    spoilt = {name: accuracy(spoil(images, fault)) for name, fault in faults}
     return {"none": accuracy(images), **spoilt}
 
 

@@ -122,6 +122,7 @@ def fit(
     teachers: Sequence[nn.Module] = (),
     checkpoint: Path | None = None,
     compile_mode: str | None = None,
+    begin: Callable[[float], None] = lambda _: None,
     report: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Run:
     """Train a network from its plan, resuming from the checkpoint if that exists.
@@ -138,6 +139,8 @@ def fit(
         teachers: networks of the plan's `teachers`.
         checkpoint: file rewritten, whole or not at all, after every epoch.
         compile_mode: mode of `torch.compile`, None for eager; `reduce-overhead` uses CUDA graphs.
+        begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
+            within the fourth.
         report: called with each epoch's figures (`epoch`, `loss`, `accuracy`,
             `validation_loss`, `validation_accuracy`, `images_per_second`).
 
@@ -159,6 +162,9 @@ def fit(
     images, labels = on_device(train, device)
     held_out = on_device(validation, device)
     targets = make_targets(plan.recipe, images, labels, teachers)
+    if rank() == 0:
+        steps = len(train) // plan.recipe.batch_size
+        begin(run.epoch + run.pause.get("step", 0) / steps)
     with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
         while run.epoch < plan.recipe.epochs:
             figures = train_epoch(run, plan, images, labels, targets, stop=wish)
@@ -263,13 +269,14 @@ def train_epoch(
     generator = torch.Generator(device).manual_seed(seed)
     order = draw_order(labels, recipe, generator)
     steps = len(labels) // recipe.batch_size
-    first, totals = resume_epoch(run, generator)
+    first, totals, before = resume_epoch(run, generator)
     size = recipe.size_at(run.epoch)
     run.network.train()
     started = time.perf_counter()
     for step in tqdm(range(first, steps), f"epoch {run.epoch + 1}", leave=False, disable=None):
         if stop:
-            run.pause = pause_epoch(step, totals, generator)
+            seconds = before + time.perf_counter() - started
+            run.pause = pause_epoch(step, totals, seconds, generator)
             return {}
         rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
@@ -279,10 +286,10 @@ def train_epoch(
         totals += train_step(run, *map(own_part, (batch, labels[rows], wanted)))
         update_average(run, recipe.ema_decay, run.epoch * steps + step)
     loss, accuracy = (average_over_processes(totals) / steps).tolist()
-    seconds = time.perf_counter() - started
+    seconds = before + time.perf_counter() - started
     if not math.isfinite(loss):
         raise TrainingError(f"the loss of epoch {run.epoch + 1} is not finite")
-    pace = (steps - first) * recipe.batch_size / seconds
+    pace = steps * recipe.batch_size / seconds
     figures = {"loss": loss, "accuracy": accuracy, "images_per_second": pace}
     return {"epoch": run.epoch + 1, **figures}
 
@@ -296,23 +303,25 @@ def draw_order(labels: Tensor, recipe: Recipe, generator: torch.Generator) -> Te
     return weights.multinomial(len(labels), replacement=True, generator=generator)
 
 
-def pause_epoch(step: int, totals: Tensor, generator: torch.Generator) -> dict[str, Any]:
+def pause_epoch(
+    step: int, totals: Tensor, seconds: float, generator: torch.Generator
+) -> dict[str, Any]:
     """What it takes to go on before a step as if nothing had happened."""
     cuda = torch.cuda.get_rng_state(totals.device) if totals.is_cuda else None
     states = {"generator": generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda}
-    return {"step": step, "totals": totals.cpu(), **states}
+    return {"step": step, "totals": totals.cpu(), "seconds": seconds, **states}
 
 
-def resume_epoch(run: Run, generator: torch.Generator) -> tuple[int, Tensor]:
-    """The step to begin with and the sums of loss and accuracy up to it, shape (2,)."""
+def resume_epoch(run: Run, generator: torch.Generator) -> tuple[int, Tensor, float]:
+    """The step to begin with; up to it the sums of loss and accuracy, shape (2,), and seconds."""
     device, pause, run.pause = generator.device, run.pause, {}
     if not pause:
-        return 0, torch.zeros(2, device=device)
+        return 0, torch.zeros(2, device=device), 0.0
     generator.set_state(pause["generator"])
     torch.set_rng_state(pause["cpu"])
     if pause["cuda"] is not None:
         torch.cuda.set_rng_state(pause["cuda"], device)
-    return pause["step"], pause["totals"].to(device)
+    return pause["step"], pause["totals"].to(device), pause.get("seconds", 0.0)
 
 
 def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

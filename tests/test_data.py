@@ -2,8 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from search.data import USAGES, Faces, drop_duplicates, load_split
+from search.data import USAGES, Faces, drop_duplicates, load_split, locate_split
 from search.errors import DataError
 from tests.conftest import make_faces, write_csv, write_folder
 
@@ -41,8 +42,9 @@ def test_all_three_forms_give_the_same_arrays(tmp_path: Path) -> None:
     ("field", "value", "words"),
     [
         ("pixels", "1 2 3", "line 3: 3 pixels"),
-        ("pixels", " ".join(["300"] * 2304), "line 3"),
-        ("pixels", "x", "line 3"),
+        ("pixels", " ".join(["300"] * 2304), "line 3: pixel '300', expected a whole number from 0"),
+        ("pixels", "7 x", "line 3: pixel 'x', expected a whole number from 0 to 255"),
+        ("pixels", "7 -1", "line 3: pixel '-1'"),
         ("emotion", "7", "line 3: unknown label '7'"),
         ("emotion", "happy", "line 3: unknown label"),
         ("Usage", "Trainig", "line 3: unknown usage 'Trainig'"),
@@ -54,6 +56,20 @@ def test_a_bad_row_is_named(tmp_path: Path, field: str, value: str, words: str) 
     write_csv(tmp_path / "bad.csv", COLUMNS, rows)
     with pytest.raises(DataError, match=words):
         load_split(tmp_path / "bad.csv", "train")
+
+
+def test_a_face_is_found_again_where_it_is_said_to_stand(tmp_path: Path) -> None:
+    faces = make_faces(14)
+    write_folder(tmp_path / "folder", "train", faces)
+    located, places = locate_split(tmp_path / "folder", "train")
+    for image, place in zip(located.images, places, strict=True):
+        np.testing.assert_array_equal(image, Image.open(tmp_path / "folder" / place))
+    rows = rows_of(faces, "train")
+    write_csv(tmp_path / "faces.csv", COLUMNS, rows)
+    lines = (tmp_path / "faces.csv").read_text().splitlines()
+    located, places = locate_split(tmp_path / "faces.csv", "train")
+    for image, place in zip(located.images, places, strict=True):
+        assert " ".join(map(str, image.ravel())) in lines[int(place) - 1]
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from search import evaluate as module
 from search.data import load_split
 from search.errors import DataError
-from search.evaluate import evaluate, find_unseen
+from search.evaluate import Timing, evaluate, find_unseen, time_per_image
 from search.summary import format_evaluation, summarize
+from service.artifact import load_artifact
 from tests.conftest import make_faces, write_folder
 
 CPU = torch.device("cpu")
@@ -59,6 +62,23 @@ def test_the_mirrored_answer_is_the_same_for_the_mirror_image(
         sums.append((plain.logits.sum(0), mirrored.logits.sum(0)))
     np.testing.assert_allclose(sums[0][1], sums[1][1], rtol=1e-4, atol=1e-4)
     assert not np.allclose(sums[0][0], sums[1][0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_time_is_the_median_of_passes_whatever_one_of_them_takes(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, lasts = 0.0, iter([9.0, 1.0, 1.0, 100.0, 2.0, 2.0, 2.0, 4.0])
+
+    def predict(_: object, images: torch.Tensor, __: int) -> torch.Tensor:
+        nonlocal now
+        now += next(lasts)
+        return images
+
+    monkeypatch.setattr(module, "predict_logits", predict)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    network = load_artifact(artifact).network
+    timing = time_per_image(network, CPU, 2, seconds=5)
+    assert timing == Timing(median=1.0, low=0.75, high=1.5, passes=7)
 
 
 def test_a_card_without_temperature_means_one(artifact: Path, data: Path) -> None:

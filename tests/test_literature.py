@@ -15,6 +15,7 @@ def test_the_own_row_stands_by_its_accuracy() -> None:
     for table, above in ((kinds, "Tang"), (single, "CNN alone in Connie et al.")):
         models = [row[0] for row in table.rows]
         place = models.index("this model (0.93 M parameters)")
+        assert table.own == place
         assert models[place - 1] == above
         assert list(table.rows[place][2:]) == ["70.18", "test"]
         assert "hint" not in table.caption

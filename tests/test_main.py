@@ -1,7 +1,13 @@
+import argparse
 import csv
 import json
 import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +15,7 @@ from search.__main__ import main
 from search.config import NETWORKS, RECIPES, Recipe
 from service.labels import LABELS
 from tests.conftest import TINY
+from tests.live import ROOT
 
 
 @pytest.fixture
@@ -24,7 +31,10 @@ def test_retrain_then_evaluate(
 ) -> None:
     out, predictions = tmp_path / "run", tmp_path / "predictions.csv"
     assert main(["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]) == 0
-    assert "epoch 2/2" in capsys.readouterr().out
+    words = capsys.readouterr().out
+    assert "goes on" not in words
+    steps = ("epoch 2/2", "fits temperature", "measures accuracy under 16 faults", "artifact: ")
+    assert sorted(steps, key=words.index) == list(steps)
     artifact = out / "artifact"
     command = ["evaluate", "--data", str(data), "--artifact", str(artifact), "--device", "cpu"]
     assert main([*command, "--predictions", str(predictions)]) == 0
@@ -36,6 +46,119 @@ def test_retrain_then_evaluate(
     assert len(rows) == 35
     assert all(row["predicted"] in LABELS for row in rows)
     assert len((artifact / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.usefixtures("small")
+def test_a_finished_training_that_is_asked_again_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["retrain", "--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("goes on after epoch 2 of 2\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("retrain --trial 7", "--trial: only with --study"),
+        ("retrain --trial 7 --storage other.db", "--trial, --storage: only with --study"),
+        ("retrain --recipe trial", "--recipe trial needs --study"),
+        ("retrain --teacher models/compact", "--teacher has no use in the recipe modern"),
+        ("retrain --recipe distill", "--recipe distill needs --teacher"),
+        ("report --study paper --split test", "--split: not with --study"),
+        ("report --study paper --data faces", "--data: not with --study"),
+        ("report --data faces --storage other.db", "--storage: only with --study"),
+        ("report", "needs --data"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    command: str, words: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = command.split()
+    needed = ["--out", str(tmp_path / "out"), *(["--data", str(data)] if name == "retrain" else [])]
+    assert main([name, *needed, *options]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_by_name_and_one_of_a_study_exclude_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["retrain", "--data", "faces", "--out", "out", "--study", "paper"]
+    with pytest.raises(SystemExit):
+        main([*command, "--network", "compact"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_start_from_another_network_names_the_way_out(
+    data: Path, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["retrain", "--data", str(data), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*command, "--start-from", str(artifact)]) == 1
+    assert "--network or --study must name its own" in capsys.readouterr().err
+
+
+def test_evaluate_says_what_its_times_are_of(
+    data: Path, artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--data", str(data), "--artifact", str(artifact), "--device", "cpu"]
+    assert main(command) == 0
+    words = capsys.readouterr().out
+    for batch in (1, 64):
+        assert re.search(rf"ms in batches of {batch} on cpu: median of \d+ passes, half", words)
+    assert "other work on the machine slows it" in words
+
+
+PRINT = "import sys; from search import __main__ as m; from tests.test_main import {0}; {0}(m)"
+
+
+def print_much(module: Any) -> None:
+    """A command that prints more than a pipe holds."""
+    sys.exit(end_with(module, lambda _: print("line\n" * 100_000)))
+
+
+def print_little(module: Any) -> None:
+    """A command whose words are only written at its end."""
+    sys.exit(end_with(module, lambda _: print("line")))
+
+
+def lose_another_pipe(module: Any) -> None:
+    """A command to which something else than its output breaks."""
+
+    def lose(_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    sys.exit(end_with(module, lose))
+
+
+def end_with(module: Any, command: Callable[[Any], None]) -> int:
+    """The status of the program whose parser gives this command."""
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(command=command)
+    module.build_parser = lambda: parser
+    return int(module.main([]))
+
+
+@pytest.mark.parametrize("command", [print_much, print_little])
+def test_output_that_nobody_reads_ends_the_program_quietly(
+    command: Callable[[Any], None],
+) -> None:
+    code = [sys.executable, "-c", PRINT.format(command.__name__)]
+    process = subprocess.Popen(code, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_another_broken_pipe_is_an_error() -> None:
+    code = [sys.executable, "-c", PRINT.format("lose_another_pipe")]
+    done = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 32] Broken pipe\n"
 
 
 def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

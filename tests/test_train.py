@@ -7,6 +7,7 @@ import torch
 from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.errors import TrainingError
+from search.stop import StopWish
 from search.train import (
     Plan,
     current_commit,
@@ -15,6 +16,7 @@ from search.train import (
     on_device,
     predict_logits,
     start,
+    train_epoch,
 )
 from tests.conftest import TINY, make_faces
 
@@ -39,11 +41,27 @@ def test_a_killed_run_resumes_to_the_same_weights(faces: Faces, tmp_path: Path) 
     whole = fit(plan, faces, faces, CPU)
     with pytest.raises(KilledError):
         fit(plan, faces, faces, CPU, checkpoint=checkpoint, report=kill)
-    resumed = fit(plan, faces, faces, CPU, checkpoint=checkpoint)
+    begun: list[float] = []
+    resumed = fit(plan, faces, faces, CPU, checkpoint=checkpoint, begin=begun.append)
+    assert begun == [2]
     assert len(resumed.history) == 4
     for one, other in ((whole.network, resumed.network), (whole.average, resumed.average)):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_an_epochs_speed_counts_the_time_before_a_stop(faces: Faces) -> None:
+    plan = plan_for(faces)
+    run = start(plan, CPU)
+    images, labels = on_device(faces, CPU)
+    targets = make_targets(FAST, images, labels, [])
+    stop = StopWish()
+    stop.signal = 15
+    assert not train_epoch(run, plan, images, labels, targets, stop=stop)
+    assert run.pause["seconds"] > 0
+    run.pause["seconds"] = 1000.0
+    figures = train_epoch(run, plan, images, labels, targets, stop=StopWish())
+    assert figures["images_per_second"] < 0.07
 
 
 def test_a_run_may_end_within_its_warm_up(faces: Faces) -> None:
