@@ -15,7 +15,7 @@ from search.evaluate import Evaluation, evaluate
 from search.faces_figure import draw_faces
 from search.literature import rank
 from search.page import Picture, Table, write_page
-from search.scores import cover, f1, precision, recall, reliability
+from search.scores import cover, f1, precision, recall, reliability, wilson
 from service.artifact import HISTORY_FILE, load_artifact
 from service.labels import LABELS
 from service.preprocess import standardize
@@ -59,7 +59,7 @@ def write_artifact_report(
             "coverage",
             "Accuracy against coverage",
             "What is right among the most confident share, the rest answered as uncertain; "
-            f"drawn from 1 % of the images, at least {FEWEST}, on.",
+            f"drawn from 1 % of the images, at least {FEWEST}, on. Shaded: 95 % interval (Wilson).",
             draw_coverage(plain),
         ),
         tabulate_classes(plain),
@@ -134,11 +134,13 @@ def draw_coverage(result: Evaluation) -> Figure:
     curve = cover(result.probabilities, result.faces.labels)
     least = min(1.0, max(0.01, FEWEST / len(result.faces)))
     enough = curve.coverage >= least
+    share, accuracy = curve.coverage[enough], curve.accuracy[enough]
     figure = Figure(figsize=(8, 4))
     axis = figure.subplots()
     # A line through a single answer would not be seen.
     marker = "." if enough.sum() < FEWEST else ""
-    axis.plot(curve.coverage[enough], curve.accuracy[enough], marker=marker)
+    axis.plot(share, accuracy, marker=marker)
+    axis.fill_between(share, *wilson(accuracy, share * len(result.faces)), alpha=0.2)
     axis.set(xlabel="share answered", ylabel="accuracy", xlim=(0, 1))
     axis.grid(alpha=0.3)
     return figure

@@ -131,6 +131,15 @@ def cover(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Cov
     return Coverage(falling[last], (taken / len(labels))[last], accuracy[last])
 
 
+def wilson(share: Floats, counts: Floats) -> tuple[Floats, Floats]:
+    """Ends of the 95 % score interval (Wilson, 1927) of shares found in so many images each."""
+    square = 1.96**2
+    centre = (share + square / (2 * counts)) / (1 + square / counts)
+    spread = np.sqrt(share * (1 - share) / counts + square / (4 * counts**2))
+    half = 1.96 * spread / (1 + square / counts)
+    return centre - half, centre + half
+
+
 def _share(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
     return np.asarray(part / np.maximum(whole, 1), np.float64)
 

@@ -75,6 +75,7 @@ def test_accuracy_against_coverage_begins_with_enough_answers(count: int, least:
     assert shares.min() == pytest.approx(least, abs=1 / count)
     assert shares.min() >= least - 1e-9
     assert shares.max() == 1
+    assert len(axis.collections) == 1
 
 
 def test_a_model_without_a_mistake_has_a_page() -> None:

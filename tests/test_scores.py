@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from search.scores import bootstrap, count_confusion, cover, f1, precision, recall, reliability
+from search.scores import (
+    bootstrap,
+    count_confusion,
+    cover,
+    f1,
+    precision,
+    recall,
+    reliability,
+    wilson,
+)
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 2, 2])
@@ -49,3 +58,9 @@ def test_coverage_falls_with_the_threshold_and_counts_ties_once() -> None:
     np.testing.assert_allclose(curve.accuracy, [1, 2 / 3, 1 / 2])
     assert curve.accuracy_at(0.75) == pytest.approx(2 / 3)
     assert curve.accuracy_at(1.0) == 0.5
+
+
+def test_wilsons_interval_of_a_known_example() -> None:
+    low, high = wilson(np.array([0.1, 1.0]), np.array([10.0, 10.0]))
+    np.testing.assert_allclose(low, [0.0179, 0.7225], atol=5e-4)
+    np.testing.assert_allclose(high, [0.4042, 1.0], atol=5e-4)
