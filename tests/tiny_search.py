@@ -1,4 +1,4 @@
-"""`python -m search` whose paper's space is one of tiny networks; its workers import this too."""
+"""`python -m search` whose paper's space is one of tiny networks, in its workers, too."""
 
 import sys
 
@@ -20,7 +20,9 @@ def suggest_tiny(trial: Trial, epochs: int) -> Candidate:
     return Candidate(network, Recipe(epochs=epochs, batch_size=32, learning_rate=rate))
 
 
-SPACES["paper"] = suggest_tiny
+# The main module's names here and in spawned workers; a test that imports this changes nothing.
+if __name__ in ("__main__", "__mp_main__"):
+    SPACES["paper"] = suggest_tiny
 
 if __name__ == "__main__":
     sys.exit(main())
