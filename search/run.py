@@ -225,6 +225,9 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
         faults.put(str(error))
     except KeyboardInterrupt:
         return
+    finally:
+        # It leaves anyway; raised within the interpreter's own end it would print a traceback.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def fill_here(
