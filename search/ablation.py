@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +11,13 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from search.checkpoint import write_whole
 from search.config import Recipe
-from search.data import Faces, drop_duplicates
+from search.data import Faces
 from search.errors import TrainingError
 from search.retrain import Progress
-from search.train import Plan, fit
+from search.scores import standard_error
+from search.train import Plan, choose_faces, fit
 from service.network import NetworkConfig
 
 BASE: Final = "base"
@@ -114,13 +115,6 @@ class Effect:
         return enough and self.difference > 2 * self.difference_error
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """Standard error of the mean; nan for a single value."""
-    if len(values) < 2:
-        return math.nan
-    return statistics.stdev(values) / math.sqrt(len(values))
-
-
 def pick_ideas(recipe: Recipe, names: Sequence[str] = (), taught: bool = False) -> tuple[str, ...]:
     """The named ideas, or all that change something in the recipe.
 
@@ -180,11 +174,6 @@ def make_plan(ablation: Ablation, idea: str, seed: int, train: Faces) -> Plan:
     return Plan(ablation.network, recipe, seed, faces.digest(), teachers=teachers)
 
 
-def choose_faces(recipe: Recipe, train: Faces) -> Faces:
-    """What the recipe learns from."""
-    return drop_duplicates(train) if recipe.drop_duplicates else train
-
-
 def train_run(
     ablation: Ablation, plan: Plan, splits: tuple[Faces, Faces], path: Path, device: torch.device
 ) -> float:
@@ -213,12 +202,8 @@ def run_path(out: Path, idea: str, seed: int) -> Path:
 
 def write_run(path: Path, plan: Plan, accuracies: Sequence[float]) -> None:
     """Keep a run's validation accuracy after each epoch; whole or not at all."""
-    fresh = path.with_suffix(".tmp")
-    with fresh.open("w") as file:
-        json.dump({"plan": plan.fields(), "validation_accuracy": list(accuracies)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    text = json.dumps({"plan": plan.fields(), "validation_accuracy": list(accuracies)})
+    write_whole(path, text.encode())
 
 
 def read_run(path: Path, plan: Plan) -> float | None:

@@ -20,20 +20,25 @@ def write_checkpoint(path: Path, plan: dict[str, Any], state: dict[str, Any]) ->
     # Through memory: on a full disk torch's own writer ends in an error without a cause.
     buffer = io.BytesIO()
     torch.save({"plan": plan, "run": state}, buffer)
-    fresh = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, buffer.getbuffer())
     except OSError as error:
         with suppress(OSError):
-            fresh.unlink(missing_ok=True)
+            path.with_suffix(".tmp").unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: not written, {error.strerror}; the checkpoint before it stays"
         ) from None
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file in one step, so that a kill leaves the old one or the new."""
+    fresh = path.with_suffix(".tmp")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The best trials again with other seeds: the best of many tries on one split is part luck."""
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.outcome import front_trials, has_several, read_accuracy
 from search.sampler import derive_seed
+from search.scores import standard_error
 
 SEEDS_PER_SLOT = 1000
 """Slot of a confirmation: the confirmed slot times this, plus the index of the seed."""
@@ -40,9 +40,7 @@ class Confirmed:
     @property
     def standard_error(self) -> float:
         """Standard error of the mean; nan for a single seed."""
-        if len(self.values) < 2:
-            return float("nan")
-        return statistics.stdev(self.values) / math.sqrt(len(self.values))
+        return standard_error(self.values)
 
 
 def tell_confirmed(confirmed: Confirmed) -> str:

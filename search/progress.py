@@ -11,6 +11,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirmation import best_trials, tell_name
+from search.duration import format_seconds
 from search.outcome import front_trials, has_several, is_refused, read_accuracy, read_curve
 from search.slots import settled_trials
 from search.storage import STORAGE_ERRORS
@@ -81,7 +82,7 @@ class StudyProgress:
             words.append(f"{sum(rates) / len(rates) * self.workers:.0f} images/s")
         pace = (time.monotonic() - self.started) / max(1, len(self.settled) - self.done_before)
         left = int(pace * (len(self.wanted) - len(self.settled)))
-        words.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+        words.append(f"{format_seconds(left)} left")
         return "  ".join(words)
 
     def running_line(self, running: Sequence[FrozenTrial]) -> str:

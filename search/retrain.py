@@ -11,11 +11,12 @@ import torch
 
 from search.calibrate import calibrate
 from search.config import Recipe
-from search.data import Faces, drop_duplicates, load_split
+from search.data import Faces, load_split
 from search.distributed import rank
+from search.duration import format_seconds
 from search.errors import TrainingError
 from search.robustness import FAULTS, record_robustness
-from search.train import Plan, Run, fit
+from search.train import Plan, Run, choose_faces, fit
 from service.artifact import HISTORY_FILE, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 
@@ -82,8 +83,7 @@ def retrain(
         )
     train = load_split(data, "train")
     validation = load_split(data, "validation")
-    if recipe.drop_duplicates:
-        train = drop_duplicates(train)
+    train = choose_faces(recipe, train)
     plan = Plan(
         network,
         recipe,
@@ -156,12 +156,6 @@ class Progress:
             f"{figures['images_per_second']:.0f} images/s{left}",
             flush=True,
         )
-
-
-def format_seconds(seconds: float) -> str:
-    """As hours, minutes and seconds; there may be more than a day of hours."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def write_history(path: Path, run: Run) -> None:

@@ -1,5 +1,8 @@
 """Figures of merit of a classifier, from its probabilities and the true labels."""
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +22,13 @@ def count_confusion(labels: NDArray[np.int64], predicted: NDArray[np.intp]) -> N
     counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
     np.add.at(counts, (labels, predicted), 1)
     return counts
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Standard error of the mean; nan for a single value."""
+    if len(values) < 2:
+        return math.nan
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def precision(confusion: NDArray[np.int64]) -> Floats:

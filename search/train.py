@@ -19,7 +19,7 @@ from tqdm import tqdm
 from search.augment import augment
 from search.checkpoint import read_checkpoint, write_checkpoint
 from search.config import Recipe
-from search.data import Faces
+from search.data import Faces, drop_duplicates
 from search.distributed import average_over_processes, own_part, rank, world, wrap
 from search.errors import TrainingError
 from search.memory import keep_freed_memory
@@ -110,6 +110,11 @@ class Run:
             optimizer.load_state_dict(saved)
         self.commit, self.history = state["commit"], state["history"]
         self.pause = state.get("pause", {})
+
+
+def choose_faces(recipe: Recipe, train: Faces) -> Faces:
+    """What the recipe learns from."""
+    return drop_duplicates(train) if recipe.drop_duplicates else train
 
 
 def fit(

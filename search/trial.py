@@ -7,14 +7,14 @@ import optuna
 import torch
 from optuna import Trial, TrialPruned
 
-from search.data import Faces, drop_duplicates
+from search.data import Faces
 from search.errors import TrainingError
 from search.outcome import report_accuracy
 from search.sampler import derive_seed
 from search.space import SPACES, Candidate
 from search.stop import raise_again
 from search.study import Protocol
-from search.train import Plan, fit
+from search.train import Plan, choose_faces, fit
 from service.network import build_network, config_to_dict, count_flops, count_parameters
 
 
@@ -40,7 +40,7 @@ def train_trial(
     check_cost(trial, candidate, protocol)
     seed = trial.user_attrs.get("seed", derive_seed(protocol.seed, trial.user_attrs["slot"]))
     trial.set_user_attr("training_seed", seed)
-    faces = drop_duplicates(train) if candidate.recipe.drop_duplicates else train
+    faces = choose_faces(candidate.recipe, train)
     plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
 
     def report(figures: dict[str, float]) -> None:
