@@ -8,6 +8,7 @@ connection after an answer now and then; the client's next one goes to who is id
 
 import math
 import mmap
+import os
 import time
 from pathlib import Path
 from typing import Final
@@ -48,7 +49,8 @@ class Balance:
             OSError: the file cannot be made.
         """
         with (folder / "load").open("a+b") as file:
-            file.truncate(8 * _FIELDS * workers)
+            # Room for certain: in a sparse file the first write to a full disk kills the process.
+            os.posix_fallocate(file.fileno(), 0, 8 * _FIELDS * workers)
             shared = mmap.mmap(file.fileno(), 0)
         figures = memoryview(shared).cast("d")
         rows = [figures[_FIELDS * n : _FIELDS * (n + 1)] for n in range(workers)]
