@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -27,14 +28,15 @@ class Batcher:
     """Gathers waiting faces into batches and runs one batch at a time in a thread.
 
     While a batch runs the next one gathers, so the queue itself makes large batches
-    under load; `max_wait_ms` only delays a batch that could start at once. What nobody
+    under load. A batch that could start waits for the images that are being decoded, which take
+    the core anyway, `max_wait_ms` at most; a lone request waits for nothing. What nobody
     waits for any more, its deadline past or its request cancelled, is not computed. When
     a batch fails, its requests are tried one by one, so that one poisons no other.
 
     Args:
         predict: (N, 48, 48) uint8 faces to (N, 7) float32 probabilities; blocking.
         max_batch_size: most faces in a batch.
-        max_wait_ms: longest wait for more faces, in milliseconds.
+        max_wait_ms: longest wait for faces on their way, in milliseconds.
         max_queue: most faces waiting.
         stall_seconds: longest forward pass before new work is refused.
     """
@@ -56,7 +58,9 @@ class Batcher:
         self.failed = False
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
+        self._coming = 0
         self._arrived = asyncio.Event()
+        self._complete = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "predict")
         self._task: asyncio.Task[None] | None = None
         self._begun: float | None = None
@@ -82,6 +86,19 @@ class Batcher:
     def running_seconds(self) -> float:
         """How long the forward pass under way has taken; 0 when there is none."""
         return 0.0 if self._begun is None else time.monotonic() - self._begun
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Faces are on their way to `submit`; a batch waits for them a little."""
+        self._coming += 1
+        self._complete.clear()
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            if not self._coming:
+                # Whoever comes here submits next, and the event is seen only after that.
+                self._complete.set()
 
     async def submit(
         self, faces: NDArray[np.uint8], deadline: float = float("inf")
@@ -137,7 +154,7 @@ class Batcher:
         self._begun = time.monotonic()
         try:
             rows = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self.predict, faces
+                self._thread, self._predict, faces
             )
             if rows.shape[:1] != faces.shape[:1] or not np.isfinite(rows).all():
                 raise ArithmeticError(f"{rows.shape} rows for {len(faces)} faces, or not finite")
@@ -153,10 +170,16 @@ class Batcher:
         _answer(batch, rows)
         return True
 
+    def _predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rows = self.predict(faces)
+        metrics.observe_inputs(faces)
+        return rows
+
     async def _gather(self) -> list[_Waiting]:
         await self._arrived.wait()
-        if self.max_wait and self._queued < self.max_batch_size:
-            await asyncio.sleep(self.max_wait)
+        if self._coming and self.max_wait and self._queued < self.max_batch_size:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._complete.wait(), self.max_wait)
         now = time.monotonic()
         batch, count = [], 0
         while self._queue and count + len(self._queue[0].faces) <= self.max_batch_size:

@@ -226,13 +226,12 @@ async def look_at(
     decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float, see: See
 ) -> list[dict[str, Any] | RequestError]:
     """Decode and predict: the predictions or the error for each image."""
-    with TRACING.step("decode", images=len(contents)):
+    with TRACING.step("decode", images=len(contents)), backend.batcher.coming():
         decoded = await decoder.decode(contents, deadline, see)
     found = [item.faces for item in decoded if isinstance(item, Seen)]
     if not found:
         return [item for item in decoded if isinstance(item, RequestError)]
     stack = np.concatenate(found)
-    metrics.observe_inputs(stack)
     with TRACING.step("network", faces=len(stack)):
         rows = iter(await backend.batcher.submit(stack, deadline))
     return [

@@ -60,7 +60,7 @@ class Settings(BaseModel):
     )
     max_batch_size: Count = Field(64, description="most images in one forward pass")
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
-        0.0, description="longest wait for a batch to fill while the network is idle, ms"
+        5.0, description="longest wait of a batch for images that are being decoded, ms"
     )
     max_queue: Count = Field(1024, description="most images waiting in a worker; more get 503")
     max_body_bytes: Count = Field(32 * 2**20, description="largest request body")

@@ -28,10 +28,15 @@ def faces_of(*values: int) -> NDArray[np.uint8]:
     return np.stack([np.full((48, 48), value, np.uint8) for value in values])
 
 
-def serve(predict: Predict, work: Callable[[Batcher], Awaitable[None]], queue: int = 100) -> None:
+def serve(
+    predict: Predict,
+    work: Callable[[Batcher], Awaitable[None]],
+    queue: int = 100,
+    wait_ms: float = 0,
+) -> None:
     async def run() -> None:
         batcher = Batcher(
-            predict, max_batch_size=8, max_wait_ms=0, max_queue=queue, stall_seconds=0.1
+            predict, max_batch_size=8, max_wait_ms=wait_ms, max_queue=queue, stall_seconds=0.1
         )
         batcher.start()
         try:
@@ -53,6 +58,40 @@ def test_requests_share_batches_and_get_their_own_rows() -> None:
     serve(echo, work)
     assert len(echo.batches) <= 6
     assert max(echo.batches) == 8
+
+
+async def decode_and_submit(batcher: Batcher, seconds: float, value: int) -> None:
+    with batcher.coming():
+        await asyncio.sleep(seconds)
+    assert (await batcher.submit(faces_of(value)))[0, 0] == value
+
+
+def test_a_batch_waits_for_what_is_being_decoded_and_for_nothing_else() -> None:
+    echo = Echo()
+
+    async def work(batcher: Batcher) -> None:
+        begun = time.monotonic()
+        await decode_and_submit(batcher, 0, 1)
+        assert time.monotonic() - begun < 0.4
+        await asyncio.gather(*(decode_and_submit(batcher, 0.05 * i, i) for i in range(3)))
+        # The wait ends with it, and whatever was refused on its way.
+        with pytest.raises(KeyError), batcher.coming():
+            raise KeyError
+        await decode_and_submit(batcher, 0, 2)
+        assert time.monotonic() - begun < 0.8
+
+    serve(echo, work, wait_ms=500)
+    assert echo.batches == [1, 3, 1]
+
+
+def test_a_batch_waits_no_longer_than_it_may() -> None:
+    echo = Echo()
+
+    async def work(batcher: Batcher) -> None:
+        await asyncio.gather(*(decode_and_submit(batcher, 0.3 * i, i) for i in range(2)))
+
+    serve(echo, work, wait_ms=20)
+    assert echo.batches == [1, 1]
 
 
 def test_a_large_request_is_split() -> None:

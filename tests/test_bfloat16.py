@@ -41,7 +41,7 @@ def test_what_cannot_be_traced_is_left_to_float32(monkeypatch: pytest.MonkeyPatc
 
 
 def test_batches_are_filled_up_to_the_next_size() -> None:
-    assert [fill_up(count, SIZES) for count in (1, 9, 33, 64, 65)] == [0, 1, 7, 0, 0]
+    assert [fill_up(count, SIZES) for count in (1, 9, 13, 16, 17)] == [0, 1, 3, 0, 0]
 
 
 @pytest.fixture
