@@ -1,8 +1,9 @@
 """Requests a second of this service beside its peers: same network, images and load generator.
 
 Every round starts each server in turn, asks it as hard as it answers (wrk, closed loop) with
-each number of connections, and stops it; rounds alternate, so that a machine that slows down
-slows all. The medians' ratio to the best peer is what to quote. All share the cores with wrk.
+each number of connections, then with phone photos of 12 megapixels among the faces, and stops it;
+rounds alternate, so that a machine that slows down slows all. The medians' ratio to the best peer
+is what to quote. All share the cores with wrk.
 
     apt-get install wrk; pip install -c constraints.txt -e '.[benchmark]'
     python -m benchmarks.serve --out benchmarks/results
@@ -24,7 +25,7 @@ from typing import Any, Final
 
 import httpx
 
-from benchmarks.bodies import make_images, write_bodies
+from benchmarks.bodies import make_images, make_photos, write_bodies
 from benchmarks.load import run_wrk
 from benchmarks.serve_report import draw_chart, format_table
 from benchmarks.tree import Tree
@@ -93,21 +94,23 @@ def measure_round(
 ) -> dict[str, dict[str, Any]]:
     """Each server's figures."""
     bodies = write_bodies(home / "single", "image", [[image] for image in images])
+    mixed = [[image] for image in images + make_photos()]
+    photos = write_bodies(home / "photos", "image", mixed)
     found: dict[str, dict[str, Any]] = {}
     for server in servers:
         with started(server, images[0], home / "store") as (address, tree, seconds):
             labels = [ask(address, image) for image in images]
-            run_wrk(f"{address}/predict", bodies, 16, 2)
-            loads = {}
-            for connections in options.connections:
-                before = tree.cpu_seconds()
-                load = run_wrk(f"{address}/predict", bodies, connections, options.seconds)
-                spent = tree.cpu_seconds() - before
-                loads[connections] = load.fields() | {"cpu_ms": 1000 * spent / load.requests}
+            url = f"{address}/predict"
+            run_wrk(url, bodies, 16, 2)
+            loads = {
+                count: measure_load(tree, url, bodies, count, options.seconds)
+                for count in options.connections
+            }
             found[server.name] = {
                 "ready_seconds": seconds,
                 "labels": labels,
                 "loads": loads,
+                "photos": measure_load(tree, url, photos, 32, options.seconds),
                 "memory_mb": tree.peak,
                 "workers_mb": tree.largest,
             }
@@ -115,6 +118,16 @@ def measure_round(
                 found[server.name]["batches"] = measure_batches(address, images, options, home)
         print(f"  {server.name}: {describe(loads)}", flush=True)
     return found
+
+
+def measure_load(
+    tree: Tree, url: str, bodies: Path, connections: int, seconds: int
+) -> dict[str, float]:
+    """What wrk saw, and the server's milliseconds of CPU a request."""
+    before = tree.cpu_seconds()
+    load = run_wrk(url, bodies, connections, seconds)
+    spent = tree.cpu_seconds() - before
+    return load.fields() | {"cpu_ms": 1000 * spent / load.requests}
 
 
 def describe(loads: dict[int, dict[str, float]]) -> str:

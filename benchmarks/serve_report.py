@@ -36,6 +36,10 @@ def format_table(result: dict[str, Any], ours: str) -> str:
                 f"{connections} connections: {rate:.2f} x the best peer's requests/s, "
                 f"{tail:.2f} x its p99"
             )
+    lines.append("")
+    for name, found in servers.items():
+        rate, tail = found["photos"]["rate"], found["photos"]["p99"]
+        lines.append(f"{name}, 12-Mpx photos among the faces: {rate:.0f}/s, p99 {tail:.0f} ms")
     lines += format_batches(result, ours)
     lines.append(f"one label from all servers: {result['images_with_one_label']} images")
     return "\n".join(lines)

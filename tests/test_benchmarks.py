@@ -5,8 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.profile import divide
 from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
+
+
+def test_samples_of_the_event_loop_are_divided_by_the_innermost_known_frame() -> None:
+    stacks = (
+        "thread (7): MainThread;main (worker.py:1);predict (service/routes.py:9) 4",
+        "thread (7): MainThread;predict (service/routes.py:9);dumps (json/__init__.py:2) 2",
+        "thread (7): MainThread;look_at (service/routes.py:9);inc (prometheus_client/v.py:2) 1",
+        "thread (7): MainThread;run (uvloop) 3",
+        "thread (8): decode_0;load (PIL/ImageFile.py:3) 5",
+    )
+    assert divide("\n".join(stacks)) == {
+        "routes and middlewares": 4,
+        "JSON": 2,
+        "metrics": 1,
+        "waiting for sockets": 3,
+    }
 
 
 @pytest.mark.slow
