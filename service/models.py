@@ -13,13 +13,13 @@ from starlette.applications import Starlette
 
 from service import metrics
 from service.artifact import load_artifact
+from service.backend import Backend
 from service.batching import Batcher
 from service.errors import RequestError
 from service.explain import Explainer
 from service.exposition import shared_folder
 from service.golden import check_golden
 from service.predictor import Predictor
-from service.routes import Backend
 from service.settings import Settings
 
 LOG: Final = logging.getLogger("bentoml.facial_emotion")

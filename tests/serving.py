@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 
+from service.backend import Backend
 from service.batching import Batcher, Predict
 from service.explain import Explainer
 from service.network import build_network
-from service.routes import Backend, make_app
+from service.routes import make_app
 from service.settings import Settings
 from tests.conftest import TINY
 

@@ -16,10 +16,10 @@ from starlette.applications import Starlette
 
 from service import models
 from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
+from service.backend import Backend
 from service.golden import GOLDEN_FILE, write_golden
 from service.models import Found, Swapper, make_backend, read_in_use, write_in_use
 from service.predictor import Predictor
-from service.routes import Backend
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.live import run_tool, running, wait_until

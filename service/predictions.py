@@ -1,0 +1,111 @@
+"""The routes `/predict` and `/predict_batch`."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service import metrics
+from service.backend import Backend
+from service.decoding import Decoder, See, Seen
+from service.disconnect import while_wanted
+from service.errors import RequestError
+from service.labels import LABELS
+from service.options import SEE, choose
+from service.settings import Settings
+from service.tracing import TRACING
+from service.uploads import read_files, read_image
+
+
+async def predict(request: Request) -> Response:
+    """One image in, one prediction out, or one for each face in it."""
+    state = request.app.state
+    see = choose(request, "faces", SEE)
+    state.load.check()
+    with state.load.buffering() as buffer:
+        content = await read_image(request, state.backend.settings, buffer)
+        (result,) = await answer(request, [content], see)
+    if isinstance(result, RequestError):
+        raise result
+    return JSONResponse(result)
+
+
+async def predict_batch(request: Request) -> Response:
+    """Many images in, one prediction or error for each out."""
+    state = request.app.state
+    settings: Settings = state.backend.settings
+    see = choose(request, "faces", SEE)
+    state.load.check()
+    with state.load.buffering() as buffer:
+        contents = await read_files(request, settings, buffer, "images", settings.max_items)
+        results = await answer(request, contents, see)
+    return JSONResponse(
+        {"results": [reject(item) if isinstance(item, RequestError) else item for item in results]}
+    )
+
+
+async def answer(
+    request: Request, contents: list[bytes], see: See
+) -> list[dict[str, Any] | RequestError]:
+    """The prediction or the error for each image, while the client waits and time is left."""
+    backend: Backend = request.app.state.backend
+    seconds = backend.settings.answer_seconds
+    with request.app.state.load.working():
+        deadline = time.monotonic() + seconds
+        work = look_at(request.app.state.decoder, backend, contents, deadline, see)
+        return await while_wanted(request, work, seconds)
+
+
+async def look_at(
+    decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float, see: See
+) -> list[dict[str, Any] | RequestError]:
+    """Decode and predict: the predictions or the error for each image."""
+    with TRACING.step("decode", images=len(contents)), backend.batcher.coming():
+        decoded = await decoder.decode(contents, deadline, see)
+    found = [item.faces for item in decoded if isinstance(item, Seen)]
+    if not found:
+        return [item for item in decoded if isinstance(item, RequestError)]
+    stack = np.concatenate(found)
+    with TRACING.step("network", faces=len(stack)):
+        rows = iter(await backend.batcher.submit(stack, deadline))
+    return [
+        item if isinstance(item, RequestError) else to_answer(item, rows, backend)
+        for item in decoded
+    ]
+
+
+def to_answer(seen: Seen, rows: Iterator[NDArray[np.float32]], backend: Backend) -> dict[str, Any]:
+    """An image's prediction, or its faces' with their boxes; takes its rows."""
+    if seen.boxes is None:
+        return to_prediction(next(rows), backend)
+    return {
+        "faces": [{"box": box.fields(), **to_prediction(next(rows), backend)} for box in seen.boxes]
+    }
+
+
+def reject(error: RequestError) -> dict[str, Any]:
+    """Count the refusal of an item and give its body."""
+    metrics.REJECTIONS.labels(error.code).inc()
+    return error.body()
+
+
+def to_prediction(row: NDArray[np.float32], backend: Backend) -> dict[str, Any]:
+    """The answer for one row of probabilities, float32 (7,)."""
+    scores = {label: round(float(p), 6) for label, p in zip(LABELS, row, strict=True)}
+    label = LABELS[int(row.argmax())]
+    metrics.PREDICTIONS.labels(label).inc()
+    metrics.CONFIDENCE.observe(scores[label])
+    uncertain = scores[label] < backend.card.get("uncertain_below", 0)
+    if uncertain:
+        metrics.UNCERTAIN.inc()
+    return {
+        "label": label,
+        "confidence": scores[label],
+        "uncertain": uncertain,
+        "scores": scores,
+        "model": backend.model,
+    }
