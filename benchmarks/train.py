@@ -24,8 +24,11 @@ from torchvision.transforms import v2
 
 from search.config import NETWORKS, RECIPES
 from search.data import Faces, load_split
+from search.epoch import train_epoch
+from search.inference import on_device
+from search.plan import Plan, start
 from search.stop import StopWish
-from search.train import Plan, make_targets, on_device, start, train_epoch
+from search.targets import make_targets
 from service.device import pick_device, pick_precision
 from service.network import NetworkConfig, build_network, count_flops
 

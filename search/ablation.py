@@ -15,9 +15,10 @@ from search.checkpoint import write_whole
 from search.config import Recipe
 from search.data import Faces
 from search.errors import TrainingError
+from search.plan import Plan, choose_faces
 from search.retrain import Progress
 from search.scores import standard_error
-from search.train import Plan, choose_faces, fit
+from search.train import fit
 from service.network import NetworkConfig
 
 BASE: Final = "base"

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from search.data import Faces, load_split
 from search.errors import AbsentSplitError
+from search.inference import on_device, predict_logits
 from search.scores import count_confusion, mean_loss
-from search.train import on_device, predict_logits
 from service.artifact import load_artifact
 from service.labels import LABELS
 from service.preprocess import IMAGE_SIZE

@@ -15,8 +15,9 @@ from search.data import Faces, load_split
 from search.distributed import rank
 from search.duration import format_seconds
 from search.errors import TrainingError
+from search.plan import Plan, Run, choose_faces
 from search.robustness import FAULTS, record_robustness
-from search.train import Plan, Run, choose_faces, fit
+from search.train import fit
 from service.artifact import HISTORY_FILE, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 

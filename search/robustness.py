@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from search.augment import affine_matrices, blur, warp
 from search.data import load_split
-from search.train import on_device, predict_logits
+from search.inference import on_device, predict_logits
 from service.artifact import load_artifact, write_card
 
 Fault = Callable[[Tensor, torch.Generator], Tensor]

@@ -10,11 +10,12 @@ from optuna import Trial, TrialPruned
 from search.data import Faces
 from search.errors import TrainingError
 from search.outcome import report_accuracy
+from search.plan import Plan, choose_faces
 from search.sampler import derive_seed
 from search.space import SPACES, Candidate
 from search.stop import raise_again
 from search.study import Protocol
-from search.train import Plan, choose_faces, fit
+from search.train import fit
 from service.network import build_network, config_to_dict, count_flops, count_parameters
 
 

@@ -14,7 +14,8 @@ from search.ablation_report import write_ablation_report
 from search.config import NETWORKS, RECIPES
 from search.data import Faces
 from search.errors import TrainingError
-from search.train import Plan, Run, fit
+from search.plan import Plan, Run
+from search.train import fit
 from service.network import build_network
 from tests.conftest import TINY, make_faces
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.train import predict_logits
+from search.inference import predict_logits
 from service.artifact import load_artifact
 from service.predictor import Predictor
 from tests.conftest import make_faces

@@ -6,18 +6,13 @@ import torch
 
 from search.config import RECIPES, Recipe
 from search.data import Faces
+from search.epoch import train_epoch
 from search.errors import TrainingError
+from search.inference import on_device, predict_logits
+from search.plan import Plan, current_commit, start
 from search.stop import StopWish
-from search.train import (
-    Plan,
-    current_commit,
-    fit,
-    make_targets,
-    on_device,
-    predict_logits,
-    start,
-    train_epoch,
-)
+from search.targets import make_targets
+from search.train import fit
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")

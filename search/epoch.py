@@ -1,0 +1,126 @@
+"""One pass over the data, without host synchronisation inside."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from search.augment import augment
+from search.config import Recipe
+from search.distributed import average_over_processes, own_part, rank
+from search.errors import TrainingError
+from search.mix import mix
+from search.optimizer import rate_factor
+from search.plan import Plan, Run
+from search.stop import StopWish
+from service.device import pick_precision
+from service.labels import LABELS
+from service.preprocess import standardize
+
+
+def train_epoch(
+    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor, *, stop: StopWish
+) -> dict[str, float]:
+    """One pass over the data in an order fixed by seed and epoch.
+
+    Returns:
+        The epoch's figures; empty if it was stopped, which leaves `run.pause` behind.
+    """
+    recipe, device = plan.recipe, images.device
+    # Seeding each epoch afresh makes a resumed run equal to one that never stopped.
+    seed = plan.seed * 100_003 + run.epoch
+    torch.manual_seed(seed + 7919 * rank())
+    generator = torch.Generator(device).manual_seed(seed)
+    order = draw_order(labels, recipe, generator)
+    steps = len(labels) // recipe.batch_size
+    first, totals, before = resume_epoch(run, generator)
+    size = recipe.size_at(run.epoch)
+    run.network.train()
+    started = time.perf_counter()
+    for step in tqdm(range(first, steps), f"epoch {run.epoch + 1}", leave=False, disable=None):
+        if stop:
+            seconds = before + time.perf_counter() - started
+            run.pause = pause_epoch(step, totals, seconds, generator)
+            return {}
+        rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
+        batch = augment(standardize(images[rows]), recipe, size, generator)
+        draw = np.random.default_rng((plan.seed, run.epoch, step))
+        batch, wanted = mix(batch, targets[rows], recipe, draw)
+        totals += train_step(run, *map(own_part, (batch, labels[rows], wanted)))
+        update_average(run, recipe.ema_decay, run.epoch * steps + step)
+    loss, accuracy = (average_over_processes(totals) / steps).tolist()
+    seconds = before + time.perf_counter() - started
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss of epoch {run.epoch + 1} is not finite")
+    pace = steps * recipe.batch_size / seconds
+    figures = {"loss": loss, "accuracy": accuracy, "images_per_second": pace}
+    return {"epoch": run.epoch + 1, **figures}
+
+
+def draw_order(labels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Rows of an epoch in random order, shape (N,): each once, or balanced over the classes."""
+    if not recipe.balance:
+        return torch.randperm(len(labels), generator=generator, device=labels.device)
+    counts = labels.bincount(minlength=len(LABELS)).float()
+    weights = counts[labels] ** -recipe.balance
+    return weights.multinomial(len(labels), replacement=True, generator=generator)
+
+
+def pause_epoch(
+    step: int, totals: Tensor, seconds: float, generator: torch.Generator
+) -> dict[str, Any]:
+    """What it takes to go on before a step as if nothing had happened."""
+    cuda = torch.cuda.get_rng_state(totals.device) if totals.is_cuda else None
+    states = {"generator": generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda}
+    return {"step": step, "totals": totals.cpu(), "seconds": seconds, **states}
+
+
+def resume_epoch(run: Run, generator: torch.Generator) -> tuple[int, Tensor, float]:
+    """The step to begin with; up to it the sums of loss and accuracy, shape (2,), and seconds."""
+    device, pause, run.pause = generator.device, run.pause, {}
+    if not pause:
+        return 0, torch.zeros(2, device=device), 0.0
+    generator.set_state(pause["generator"])
+    torch.set_rng_state(pause["cpu"])
+    if pause["cuda"] is not None:
+        torch.cuda.set_rng_state(pause["cuda"], device)
+    return pause["step"], pause["totals"].to(device), pause.get("seconds", 0.0)
+
+
+def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """One update; returns loss and accuracy of the batch, shape (2,), on the device."""
+    precision = pick_precision(batch.device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+        logits = run.forward(batch)
+    loss = functional.cross_entropy(logits.float(), targets)
+    torch.autograd.backward(loss)
+    for optimizer in run.optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return torch.stack((loss.detach(), (logits.argmax(1) == labels).float().mean()))
+
+
+def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    """Set every group's learning rate to a share of its optimiser's peak rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * factor
+
+
+@torch.no_grad()
+def update_average(run: Run, decay: float, step: int) -> None:
+    """Move the averaged network towards the trained one; early steps move it further."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    trained = run.network.state_dict().values()
+    for old, new in zip(run.average.state_dict().values(), trained, strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, weight)
+        else:
+            old.copy_(new)
