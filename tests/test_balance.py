@@ -1,3 +1,5 @@
+import errno
+import os
 import time
 from pathlib import Path
 
@@ -31,6 +33,21 @@ def test_a_worker_alone_keeps_its_connections(clock: list[float]) -> None:
     enter(alone, 100)
     clock[0] += 1
     assert not alone.gives_away()
+
+
+def test_a_full_disk_leaves_a_worker_alone(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    member = Balance()
+    with pytest.raises(OSError, match="No space"):
+        member.join(tmp_path, 0, 2)
+    enter(member, 100)
+    clock[0] += 1
+    assert not member.gives_away()
 
 
 def test_only_the_busier_worker_gives_away(tmp_path: Path, clock: list[float]) -> None:

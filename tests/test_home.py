@@ -199,6 +199,30 @@ def test_a_server_that_fails_is_told_in_words(context: BrowserContext, server: s
     page.set_input_files("#files", FACE)
     expect(page.locator("#status")).to_have_text("0 of 1 done. The service cannot be reached.")
     expect(page.locator("figure .fault")).to_have_text("The service cannot be reached.")
+    page.unroute("**/predict_batch*")
+    page.get_by_role("button", name="ask again").click()
+    expect(page.locator("figure .verdict")).to_have_count(1)
+    expect(page.locator("#status")).to_contain_text("face.png: ")
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_busy_service_is_asked_again(context: BrowserContext, server: str) -> None:
+    refused = iter((503, 429))
+
+    def refuse_twice(route: Route) -> None:
+        if status := next(refused, None):
+            route.fulfill(status=status, headers={"Retry-After": "0.3"}, json={})
+        else:
+            route.continue_()
+
+    page = context.new_page()
+    page.goto(server)
+    page.route("**/predict_batch*", refuse_twice)
+    page.set_input_files("#files", FACE)
+    expect(page.locator("#status")).to_have_text("The service is busy; asking again in 0.3 s …")
+    expect(page.locator("#status")).to_have_text("1 of 1 done.")
+    expect(page.locator("figure .verdict")).to_have_count(1)
 
 
 @pytest.mark.slow
@@ -212,7 +236,11 @@ def test_a_refusal_is_told_in_words(
     body = {} if status == 502 else {"error": {"code": "c", "message": "Stop; ask again in 2 s."}}
     page = context.new_page()
     page.goto(server)
-    page.route("**/predict_batch*", lambda route: route.fulfill(status=status, json=body))
+    headers = {"Retry-After": "0.1"}
+    page.route(
+        "**/predict_batch*",
+        lambda route: route.fulfill(status=status, headers=headers, json=body),
+    )
     page.set_input_files("#files", FACE)
     expect(page.locator("#status")).to_contain_text(said)
     expect(page.locator("figure .fault")).to_contain_text(said)

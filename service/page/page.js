@@ -17,8 +17,15 @@ function say(words, isFault = false) {
   byId("status").className = isFault ? "fault" : "";
 }
 
-/** Ask the service; throws an Error in words, with the answer's status if any, for whatever goes wrong. */
-async function ask(path, options = {}) {
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+const LONGEST_PAUSE = 20;
+
+/**
+ * Ask the service, again after a while where it is busy (429, 503); throws an Error in words, with
+ * the answer's status if any, for whatever goes wrong.
+ */
+async function ask(path, options = {}, tries = 4) {
   const key = byId("key").value;
   const headers = { ...options.headers, ...(key ? { "X-API-Key": key } : {}) };
   let response;
@@ -31,6 +38,12 @@ async function ask(path, options = {}) {
   const isImage = response.headers.get("Content-Type") === "image/png";
   const answer = await (isImage ? response.blob() : response.json().catch(() => null));
   if (response.ok && answer) return answer;
+  if ([429, 503].includes(response.status) && tries > 1) {
+    const seconds = Math.min(LONGEST_PAUSE, Number(response.headers.get("Retry-After")) || 1);
+    say(`The service is busy; asking again in ${seconds} s …`);
+    await pause(1000 * seconds);
+    return ask(path, options, tries - 1);
+  }
   if (response.status === 401) byId("access").open = true;
   const words =
     response.status === 401
@@ -204,16 +217,38 @@ async function label(files) {
   let fault = "";
   for (const group of makeGroups(work)) {
     say(`${done} of ${work.length} done …`);
-    try {
-      const results = await askGroup(group);
-      await Promise.all(results.map((result, index) => showResult(group[index], result)));
-      done += group.length;
-    } catch (error) {
-      fault = error.message;
-      for (const item of group) await showResult(item, { error: { message: fault } });
-    }
+    const trouble = await fill(group);
+    if (trouble) fault = trouble;
+    else done += group.length;
   }
   say(`${done} of ${work.length} done. ${fault}`.trim(), Boolean(fault));
+}
+
+/** Ask for a group and show what comes back; returns in words what went wrong with it as a whole. */
+async function fill(group) {
+  try {
+    const results = await askGroup(group);
+    await Promise.all(results.map((result, index) => showResult(group[index], result)));
+    return "";
+  } catch (error) {
+    for (const item of group) {
+      await showResult(item, { error: { message: error.message } });
+      item.place.append(offerAgain(item));
+    }
+    return error.message;
+  }
+}
+
+/** A button that asks once more for a file that never got an answer. */
+function offerAgain(item) {
+  const button = make("button", "", "ask again");
+  button.type = "button";
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const fault = await fill([item]);
+    say(fault || `${item.file.name || "pasted picture"}: ${item.place.querySelector("p").textContent}.`, Boolean(fault));
+  });
+  return button;
 }
 
 /* Whether faces are looked for, or pictures are faces; without a detector always the latter. */
@@ -261,8 +296,6 @@ document.addEventListener("drop", (event) => {
 const WIDTH = 320;
 let stream = null;
 
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
 /** The camera's picture as a JPEG file: whole where faces are looked for, else its middle square. */
 function grabFrame(video, canvas) {
   const whole = faces() === "auto";
@@ -285,7 +318,7 @@ async function follow(own) {
     const sent = performance.now();
     try {
       const headers = { "Content-Type": "image/jpeg" };
-      const answer = await ask(`predict?faces=${faces()}`, { method: "POST", body, headers });
+      const answer = await ask(`predict?faces=${faces()}`, { method: "POST", body, headers }, 1);
       if (stream !== own) return;
       const found = predictions(answer);
       byId("live-answer").replaceChildren(...found.flatMap(showPrediction));
