@@ -16,26 +16,36 @@ class Load:
 
     Attributes:
         requests: answered with 200.
-        rate: requests a second.
-        p50, p95, p99: latency, milliseconds.
+        refused: answered with another status.
+        seconds: the run's.
+        p50, p95, p99: latency of all, milliseconds.
     """
 
     requests: int
-    rate: float
+    refused: int
+    seconds: float
     p50: float
     p95: float
     p99: float
+
+    @property
+    def rate(self) -> float:
+        """Answers of 200 a second."""
+        return self.requests / self.seconds
 
     def fields(self) -> dict[str, float]:
         """JSON-ready form."""
         return {"rate": self.rate, "p50": self.p50, "p95": self.p95, "p99": self.p99}
 
 
-def run_wrk(url: str, bodies: Path, connections: int, seconds: int) -> Load:
+def run_wrk(
+    url: str, bodies: Path, connections: int, seconds: int, may_refuse: bool = False
+) -> Load:
     """Ask as hard as the server answers.
 
     Raises:
-        SystemExit: wrk is not installed, or a request failed.
+        SystemExit: wrk is not installed, or a request failed; another status than 200 is a
+            failure, too, unless the server may refuse.
     """
     if not shutil.which("wrk"):
         raise SystemExit("wrk is not installed (Debian's package wrk)")
@@ -47,18 +57,21 @@ def run_wrk(url: str, bodies: Path, connections: int, seconds: int) -> Load:
         text=True,
         check=True,
     )
-    return read_result(done.stdout)
+    return read_result(done.stdout, may_refuse)
 
 
-def read_result(text: str) -> Load:
+def read_result(text: str, may_refuse: bool = False) -> Load:
     """The line that `post.lua` writes.
 
     Raises:
-        SystemExit: a request failed.
+        SystemExit: as `run_wrk`.
     """
     line = next(line for line in text.splitlines() if line.startswith("RESULT "))
     found = json.loads(line.removeprefix("RESULT "))
-    if found["errors"]:
-        raise SystemExit(f"{found['errors']} of {found['requests']} requests failed:\n{text}")
-    rate = found["requests"] / (found["microseconds"] / 1e6)
-    return Load(found["requests"], rate, found["p50"], found["p95"], found["p99"])
+    refused = found["refused"]
+    if found["errors"] or (refused and not may_refuse):
+        failed = found["errors"] + refused
+        raise SystemExit(f"{failed} of {found['requests']} requests failed:\n{text}")
+    good = found["requests"] - refused
+    marks = found["p50"], found["p95"], found["p99"]
+    return Load(good, refused, found["microseconds"] / 1e6, *marks)

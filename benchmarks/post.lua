@@ -17,8 +17,8 @@ end
 function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(
-    'RESULT {"requests": %d, "microseconds": %d, "p50": %.3f, "p95": %.3f, "p99": %.3f, "errors": %d}\n',
+    'RESULT {"requests": %d, "microseconds": %d, "p50": %.3f, "p95": %.3f, "p99": %.3f, "errors": %d, "refused": %d}\n',
     summary.requests, summary.duration,
     latency:percentile(50) / 1000, latency:percentile(95) / 1000, latency:percentile(99) / 1000,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+    errors.connect + errors.read + errors.write + errors.timeout, errors.status))
 end

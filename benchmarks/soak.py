@@ -3,11 +3,10 @@
 Single faces, batches, photos with faces to find, heat maps and broken images are mixed; nothing
 but 200 (and 4xx for the broken ones) may come back and memory must stay flat.
 
-    apt-get install wrk; python -m benchmarks.soak --minutes 30 --share 0.7 --out benchmarks/results
+    python -m benchmarks.soak --minutes 30 --share 0.7 --out benchmarks/results
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -20,14 +19,13 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.bodies import make_images, write_bodies
-from benchmarks.load import run_wrk
-from benchmarks.open_loop import ask_at, make_request
+from benchmarks.bodies import make_images
+from benchmarks.open_loop import ask_at, ask_hard, make_request, run_fast
 from tests.live import ROOT, make_store, running
 
 
 def make_mix() -> list[bytes]:
-    """Requests in the proportions of the run; the mean costs about as much as a single face."""
+    """Requests in the proportions of the run."""
     images = make_images()
     singles = [make_request("/predict", "image", [image]) for image in images]
     batches = [make_request("/predict_batch", "images", images[:2])]
@@ -48,17 +46,17 @@ def memory_of(pid: int) -> float:
 def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     """All minutes of the run."""
     mix = make_mix()
-    bodies = write_bodies(home / "single", "image", [[image] for image in make_images()])
     variables = make_store(home / "store") | {"EMOTION_LOG_LEVEL": "warning"}
     with running(variables) as (address, process):
         port = int(address.rsplit(":", 1)[1])
-        capacity = run_wrk(f"{address}/predict", bodies, 32, 10).rate
+        hardest = run_fast(ask_hard(port, mix, 32, 20))
+        capacity = sum(hardest.statuses.values()) / hardest.seconds
         rate = options.share * capacity
-        print(f"capacity {capacity:.0f} single faces/s; asking at {rate:.0f}/s", flush=True)
+        print(f"capacity {capacity:.0f} requests/s; asking at {rate:.0f}/s", flush=True)
         minutes, statuses = [], Counter[int]()
         for number in range(options.minutes):
             begun = time.perf_counter()
-            answers = asyncio.run(ask_at(port, mix, rate, 60))
+            answers = run_fast(ask_at(port, mix, rate, 60))
             statuses += answers.statuses
             minute = answers.fields() | {"memory_mb": memory_of(process.pid)}
             minute["seconds"] = time.perf_counter() - begun
