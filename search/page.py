@@ -16,7 +16,8 @@ body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 img { max-width: 100%; background: white; border-radius: 6px; }
 figure { margin: 1rem 0; } figcaption { opacity: .75; }
 /* Shadows at the edges behind which a wide table goes on; covers that move with it hide them. */
-table { border-collapse: collapse; display: block; width: fit-content; max-width: 100%; overflow-x: auto;
+table { border-collapse: collapse; display: block; overflow-x: auto;
+  width: fit-content; max-width: 100%;
   background: linear-gradient(to right, Canvas 50%, transparent) left / 2rem 100% no-repeat local,
     linear-gradient(to left, Canvas 50%, transparent) right / 2rem 100% no-repeat local,
     linear-gradient(to right, #888, transparent) left / .8rem 100% no-repeat scroll,

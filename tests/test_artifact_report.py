@@ -53,9 +53,7 @@ def answer(faces: Faces) -> Evaluation:
     return Evaluation(faces, logits)
 
 
-def test_the_page_says_what_comes_from_the_card(
-    artifact: Path, data: Path, tmp_path: Path
-) -> None:
+def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_path: Path) -> None:
     facts = {
         "data": {"name": "FER2013", "validation_sha256": "of other faces"},
         "parameters": 1_000_000,
