@@ -7,13 +7,12 @@ const SHOW = "show what spoke for it";
 
 /** A button that shows where in one face of an item's file the network saw the label. */
 export function offerReason({ file, name, choice }, { label }, number) {
-  const note = make("span", "fault");
   const button = makeButton(SHOW, async () => {
     if (button.ariaDisabled === "true") return;
     // Not `disabled`, which would take the keyboard away from it.
     button.ariaDisabled = "true";
     button.textContent = "looking …";
-    note.textContent = "";
+    part.querySelector(".fault")?.remove();
     try {
       const path = `explain?faces=${choice}&face=${number}&label=${label}`;
       const headers = { "Content-Type": file.type };
@@ -21,12 +20,12 @@ export function offerReason({ file, name, choice }, { label }, number) {
     } catch (fault) {
       button.ariaDisabled = "false";
       button.textContent = SHOW;
-      note.textContent = fault.message;
+      part.append(make("span", "fault", fault.message));
       say(fault.message, true);
     }
   });
   button.ariaLabel = `${SHOW}: ${label}, face ${number + 1} of ${name}`;
-  const part = make("div", "reason", button, note);
+  const part = make("div", "reason", button);
   return part;
 }
 
