@@ -64,16 +64,22 @@ def write_artifact_report(
         ),
         tabulate_classes(plain),
     ]
-    if card.get("data", {}).get("name") == "FER2013":
+    if card.get("data", {}).get("name") == "FER2013" and is_of_card(plain.faces, card, split):
         parts += rank(plain.accuracy, split, card["parameters"])
     if "robustness" in card:
-        parts.append(tabulate_robustness(card["robustness"]["accuracy"]))
+        parts.append(tabulate_robustness(card["robustness"]))
     if "recipe" in card and not plain.faces.blank().all():
         parts.append(draw_augmented(plain, card["recipe"]))
     parts.append(draw_mistakes(plain))
     page = out / "report.html"
     write_page(page, f"{card.get('name', artifact.name)} on {split}", parts)
     return page
+
+
+def is_of_card(faces: Faces, card: dict[str, Any], split: str) -> bool:
+    """Whether the faces may be those of the model's own data; the card tells it of validation."""
+    known = card["data"].get(f"{split}_sha256")
+    return known is None or known == faces.digest()
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
@@ -94,7 +100,10 @@ def draw_curves(history: dict[str, list[float]]) -> list[Picture]:
         axis.set(xlabel="epoch", ylabel=name)
         axis.grid(alpha=0.3)
         axis.legend()
-        caption = "Train is measured while learning, on augmented images and soft targets."
+        caption = (
+            "From the model's training, on its own data. "
+            "Train is measured while learning, on augmented images and soft targets."
+        )
         pictures.append(Picture(name, f"{name.capitalize()} over epochs", caption, figure))
     return pictures
 
@@ -197,7 +206,8 @@ def tabulate_figures(plain: Evaluation, mirrored: Evaluation) -> Table:
         ]
         for name, result in columns.items()
     ]
-    return Table("Figures", ("", "images", "accuracy", "loss", "macro F1", "ECE"), rows)
+    header = ("", "images", "accuracy", "loss", "macro F1", "ECE")
+    return Table("Figures", header, rows, "Measured for this page.")
 
 
 def tabulate_classes(result: Evaluation) -> Table:
@@ -208,7 +218,8 @@ def tabulate_classes(result: Evaluation) -> Table:
     return Table("Labels", ("label", "precision", "recall", "F1"), rows)
 
 
-def tabulate_robustness(accuracy: dict[str, float]) -> Table:
-    """Accuracy under each fault."""
-    rows = [[name, f"{value:.2%}"] for name, value in accuracy.items()]
-    return Table("Robustness", ("fault", "accuracy"), rows, "Validation images, spoilt.")
+def tabulate_robustness(facts: dict[str, Any]) -> Table:
+    """Accuracy under each fault, as the card has it."""
+    rows = [[name, f"{value:.2%}"] for name, value in facts["accuracy"].items()]
+    caption = f"From the card: {facts['images']} {facts['split']} images of its own data, spoilt."
+    return Table("Robustness", ("fault", "accuracy"), rows, caption)

@@ -15,7 +15,13 @@ STYLE: Final = """
 body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 img { max-width: 100%; background: white; border-radius: 6px; }
 figure { margin: 1rem 0; } figcaption { opacity: .75; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
+/* Shadows at the edges behind which a wide table goes on; covers that move with it hide them. */
+table { border-collapse: collapse; display: block; overflow-x: auto;
+  width: fit-content; max-width: 100%;
+  background: linear-gradient(to right, Canvas 50%, transparent) left / 2rem 100% no-repeat local,
+    linear-gradient(to left, Canvas 50%, transparent) right / 2rem 100% no-repeat local,
+    linear-gradient(to right, #888, transparent) left / .8rem 100% no-repeat scroll,
+    linear-gradient(to left, #888, transparent) right / .8rem 100% no-repeat scroll; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
 th:first-child, td:first-child { text-align: left; }
 tr.own { font-weight: bold; background: #fc83; }

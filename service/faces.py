@@ -73,7 +73,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
     small = np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
     found = [_to_square(face["box"], scale) for face in _detect(small)]
     if not found:
-        text = "No face was found in this picture. If it is a cropped face, send it as one."
+        text = "No face was found in this picture. With faces=crop it is read as one face."
         raise RequestError(422, "no_face", text)
     return sorted(found, key=lambda box: -box.side)[:MAX_FACES]
 

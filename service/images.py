@@ -98,7 +98,7 @@ def decode_picture(
 def _opened(content: bytes, max_pixels: int, deadline: float) -> Iterator[Image.Image]:
     """The image, its header checked; errors of its decoder become `RequestError`."""
     if not content:
-        raise RequestError(400, "empty_file", "The image has no bytes.")
+        raise RequestError(400, "empty_file", "The file is empty.")
     name = formats.find_format(content)
     if name is None:
         text = f"Not an image in a supported format ({', '.join(formats.FORMATS)})."

@@ -159,7 +159,8 @@ def _unsupported(wanted: str) -> RequestError:
 
 
 def _too_large(limit: int) -> RequestError:
-    return RequestError(413, "body_too_large", f"The body is over {limit / 1e6:.3g} MB.")
+    text = f"The request is larger than the {limit / 1e6:.3g} MB that the service takes."
+    return RequestError(413, "body_too_large", text)
 
 
 def _too_many(limit: int) -> RequestError:

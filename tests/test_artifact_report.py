@@ -53,6 +53,19 @@ def answer(faces: Faces) -> Evaluation:
     return Evaluation(faces, logits)
 
 
+def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_path: Path) -> None:
+    facts = {
+        "data": {"name": "FER2013", "validation_sha256": "of other faces"},
+        "parameters": 1_000_000,
+        "robustness": {"split": "validation", "images": 3589, "accuracy": {"none": 0.7}},
+    }
+    write_card(artifact, load_artifact(artifact).card | facts)
+    text = write_artifact_report(artifact, data, tmp_path, torch.device("cpu")).read_text()
+    assert "From the card: 3589 validation images of its own data, spoilt." in text
+    assert "Measured for this page." in text
+    assert "Table III" not in text
+
+
 def test_augmented_faces_are_of_several_labels_and_never_blank() -> None:
     images = make_faces(28).images.copy()
     labels = np.sort(np.arange(28) % 4)

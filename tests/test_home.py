@@ -1,9 +1,13 @@
 """The page in a real browser, on a real server."""
 
+import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,8 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 from starlette.testclient import TestClient
 
+from service.home import FOLDER
+from service.labels import LABELS
 from service.routes import make_app
 from tests.conftest import encode, make_faces
 from tests.live import ROOT, running
@@ -46,6 +52,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={video}",
     ]
+    # A machine that does other work as well takes its time.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield chromium
@@ -77,13 +85,59 @@ def page(context: BrowserContext, server: str) -> Iterator[Page]:
     assert complaints == []
 
 
+@pytest.fixture
+def faulty(context: BrowserContext, server: str) -> Page:
+    """The page, where answers are replaced by bad ones."""
+    page = context.new_page()
+    page.goto(server)
+    return page
+
+
+def refuse(
+    route: Route, status: int, code: str = "c", message: str = "M.", wait: str = "1"
+) -> None:
+    error = {"error": {"code": code, "message": message}}
+    route.fulfill(status=status, headers={"Retry-After": wait}, json=error)
+
+
+def hold(page: Page, pattern: str) -> list[Route]:
+    """The requests that a page makes from now on; none is answered."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    page.route(pattern, keep)
+    return held
+
+
+def predict(label: str, confidence: float, **facts: Any) -> dict[str, Any]:
+    """A prediction as the service gives it; the other labels share the rest."""
+    rest = (1 - confidence) / 6
+    scores = {name: confidence if name == label else rest for name in LABELS}
+    return {"label": label, "confidence": confidence, "uncertain": False, "scores": scores, **facts}
+
+
 def test_the_page_loads_only_from_here() -> None:
     client = TestClient(make_app())
     answer = client.get("/")
     assert answer.status_code == 200
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert client.get("/page/page.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/page/../app.py").status_code == 404
+
+
+def test_the_modules_are_there_and_of_one_version() -> None:
+    client = TestClient(make_app())
+    modules = {file.name for file in FOLDER.glob("*.js")}
+    named = set()
+    for module in modules:
+        answer = client.get(f"/page/{module}")
+        assert "javascript" in answer.headers["content-type"]
+        assert answer.headers["cache-control"] == "no-cache"
+        known = {"If-None-Match": answer.headers["etag"]}
+        assert client.get(f"/page/{module}", headers=known).status_code == 304
+        named |= set(re.findall(r'^import .*"\./(.+)";$', answer.text, re.MULTILINE))
+    assert named | {"page.js"} == modules
 
 
 @pytest.mark.slow
@@ -92,7 +146,7 @@ def test_several_files_are_answered_one_by_one(page: Page, tmp_path: Path) -> No
     broken = tmp_path / "broken.png"
     broken.write_bytes(FACE.read_bytes()[:200])
     page.set_input_files("#files", [FACE, broken, FACE])
-    expect(page.locator("#status")).to_have_text("3 of 3 done.")
+    expect(page.locator("#status")).to_have_text("3 of 3 read: 2 answered, 1 not.")
     expect(page.locator("figure .bars dt")).to_have_count(14)
     expect(page.locator("figure .fault")).to_have_count(1)
     expect(page.locator("figure", has=page.locator(".fault"))).to_contain_text("broken.png")
@@ -118,12 +172,64 @@ def test_a_picture_can_be_pasted(page: Page) -> None:
 @pytest.mark.slow
 @in_browser
 def test_the_camera_is_answered_live(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
     page.click("#camera")
     expect(page.locator("#live .verdict")).to_be_visible()
     expect(page.locator("#pace")).to_contain_text("frames a second")
     expect(page.locator("#stage .box")).to_have_count(1)
-    page.click("#camera")
+    for part in ("#stop-camera", "#video", "#live .verdict", "#live .bars"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Enter")
     expect(page.locator("#live")).to_be_hidden()
+    expect(page.locator("#camera")).to_be_focused()
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_camera_shows_what_is_old(faulty: Page) -> None:
+    held: list[Route] = []
+    boxes = ({"left": 9, "top": 40, "side": 90}, {"left": 200, "top": 40, "side": 90})
+    faces = [predict("sad", 0.8, box=box) for box in boxes]
+    asked = iter((False, False))
+
+    def answer(route: Route) -> None:
+        if next(asked, True):
+            held.append(route)
+        else:
+            route.fulfill(json={"faces": faces})
+
+    faulty.route("**/predict?*", answer)
+    faulty.click("#camera")
+    expect(faulty.locator("#live .verdict")).to_have_text(
+        ["face 1: sad, 80 %", "face 2: sad, 80 %"]
+    )
+    expect(faulty.locator("#stage .number")).to_have_text(["1", "2"])
+    expect(faulty.locator("#live")).to_have_class("old")
+    expect(faulty.locator("#pace")).to_contain_text(re.compile(r"waiting for an answer, \d+ s"))
+    refuse(held[0], 503, message="Full.", wait="7")
+    expect(faulty.locator("#live-answer")).to_have_text("Full.")
+    expect(faulty.locator("#pace")).to_have_text("asking again in 7 s …")
+    faulty.wait_for_timeout(1500)
+    assert len(held) == 1
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [("NotAllowedError", "Allow it by the sign"), ("NotFoundError", "No camera was found.")],
+)
+def test_without_a_camera_it_says_what_to_do(page: Page, error: str, said: str) -> None:
+    page.evaluate(
+        """(name) => {
+            const refuse = () => Promise.reject(new DOMException("Foreign words", name));
+            navigator.mediaDevices.getUserMedia = refuse;
+        }""",
+        error,
+    )
+    page.click("#camera")
+    expect(page.locator("#status")).to_contain_text(said)
+    expect(page.locator("#status")).not_to_contain_text("Foreign")
 
 
 @pytest.mark.slow
@@ -147,11 +253,17 @@ def test_faces_of_a_photo_are_boxed_and_explained(page: Page, tmp_path: Path) ->
     Image.new("RGB", (300, 200), "grey").save(tmp_path / "wall.png")
     page.set_input_files("#files", [tmp_path / "group.png", tmp_path / "wall.png"])
     expect(page.locator("figure .verdict")).to_have_count(2)
+    expect(page.locator("#status")).to_have_text("2 of 2 read: 1 answered, 1 not.")
+    expect(page.locator("figure .note")).to_contain_text("2 faces found")
     expect(page.locator("figure .box")).to_have_text(["1", "2"])
+    for box in page.locator("figure .box").all():
+        frame, number = box.bounding_box(), box.locator(".number").bounding_box()
+        assert frame and number
+        assert not frame["y"] < number["y"] + number["height"] / 2 < frame["y"] + frame["height"]
     expect(page.locator("figure.many .thumb")).to_have_count(2)
     expect(page.locator("figure .fault")).to_contain_text("No face was found")
-    page.locator("figure button").first.click()
-    expect(page.locator("figure img.heat")).to_have_count(1)
+    page.get_by_role("button", name="show what spoke for it: happy, face 2 of group.png").click()
+    expect(page.get_by_alt_text("red is what spoke for happy")).to_have_count(1)
     page.wait_for_function("document.querySelector('img.heat').naturalWidth === 336")
     assert page.evaluate("document.activeElement.className") == "heat"
 
@@ -171,8 +283,10 @@ def test_cropped_faces_are_read_as_they_are(page: Page, tmp_path: Path) -> None:
 def test_a_picture_without_a_face_can_be_read_as_one(page: Page, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200), "grey").save(tmp_path / "crop.png")
     page.set_input_files("#files", tmp_path / "crop.png")
-    page.get_by_role("button", name="read it as one face").click()
+    page.get_by_role("button", name="read it as one face").focus()
+    page.keyboard.press("Enter")
     expect(page.locator("figure .verdict")).to_have_count(1)
+    expect(page.locator("figure .answer")).to_be_focused()
     expect(page.locator("#status")).to_contain_text("crop.png: ")
     page.get_by_role("button", name="show what spoke for it").click()
     expect(page.locator("figure img.heat")).to_have_count(1)
@@ -182,7 +296,8 @@ def test_a_picture_without_a_face_can_be_read_as_one(page: Page, tmp_path: Path)
 @in_browser
 def test_the_model_card_is_one_click_away(page: Page) -> None:
     page.click("#model summary")
-    expect(page.locator("#card")).to_contain_text("3589 faces")
+    expect(page.locator("#card")).to_contain_text("3589 faces; 68 % of the 3309 of them")
+    expect(page.locator("#card")).to_contain_text("Of the other answers (67 % of faces) 80 %")
     blurred = page.get_by_text("blur, sigma 1 pixel")
     expect(blurred).to_have_count(1)
     expect(blurred).to_be_hidden()
@@ -192,83 +307,177 @@ def test_the_model_card_is_one_click_away(page: Page) -> None:
 
 @pytest.mark.slow
 @in_browser
-def test_a_server_that_fails_is_told_in_words(context: BrowserContext, server: str) -> None:
-    page = context.new_page()
-    page.goto(server)
-    page.route("**/predict_batch*", lambda route: route.abort())
-    page.set_input_files("#files", FACE)
-    expect(page.locator("#status")).to_have_text("0 of 1 done. The service cannot be reached.")
-    expect(page.locator("figure .fault")).to_have_text("The service cannot be reached.")
-    page.unroute("**/predict_batch*")
-    page.get_by_role("button", name="ask again").click()
-    expect(page.locator("figure .verdict")).to_have_count(1)
-    expect(page.locator("#status")).to_contain_text("face.png: ")
+def test_a_server_that_fails_is_told_in_words(faulty: Page) -> None:
+    faulty.route("**/predict_batch*", lambda route: route.abort())
+    faulty.set_input_files("#files", FACE)
+    expect(faulty.locator("#status")).to_have_text("face.png: The service cannot be reached.")
+    expect(faulty.locator("figure .fault")).to_have_text("The service cannot be reached.")
+    faulty.unroute("**/predict_batch*")
+    faulty.get_by_role("button", name="ask again").click()
+    expect(faulty.locator("figure .verdict")).to_have_count(1)
+    expect(faulty.locator("#status")).to_have_text("face.png: happy, 93 %.")
 
 
 @pytest.mark.slow
 @in_browser
-def test_a_busy_service_is_asked_again(context: BrowserContext, server: str) -> None:
+def test_a_busy_service_is_asked_again(faulty: Page) -> None:
     refused = iter((503, 429))
 
     def refuse_twice(route: Route) -> None:
         if status := next(refused, None):
-            route.fulfill(status=status, headers={"Retry-After": "0.3"}, json={})
+            refuse(route, status, wait="1")
         else:
             route.continue_()
 
+    faulty.route("**/predict_batch*", refuse_twice)
+    faulty.set_input_files("#files", FACE)
+    expect(faulty.locator("#status")).to_have_text("The service is busy; asking again in 1 s …")
+    expect(faulty.locator("#status")).to_have_text("face.png: happy, 93 %.")
+    expect(faulty.locator("figure .verdict")).to_have_count(1)
+
+
+@pytest.mark.slow
+@in_browser
+def test_no_group_hurries_a_busy_service(faulty: Page) -> None:
+    times: list[float] = []
+
+    def note(route: Route) -> None:
+        times.append(time.monotonic())
+        refuse(route, 503, message="Full.", wait="0.3")
+
+    faulty.route("**/predict_batch*", note)
+    faulty.set_input_files("#files", [FACE] * 9)
+    expect(faulty.locator("#status")).to_have_text("9 of 9 read: 0 answered, 9 not. Full.")
+    pairs = pairwise(times)
+    assert len(times) == 8
+    assert min(later - earlier for earlier, later in pairs) > 0.25
+    faulty.unroute("**/predict_batch*")
+    faulty.get_by_role("button", name="ask again for the 9 that failed").click()
+    expect(faulty.locator("#status")).to_have_text("9 of 9 read.")
+    expect(faulty.get_by_role("button", name="ask again")).to_have_count(0)
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize(("status", "said"), [(429, "ask again in 2 s"), (502, "answered 502")])
+def test_a_refusal_is_told_in_words(faulty: Page, status: int, said: str) -> None:
+    body = {} if status == 502 else {"error": {"code": "c", "message": "Stop; ask again in 2 s."}}
+    headers = {"Retry-After": "0.1"}
+    faulty.route(
+        "**/predict_batch*",
+        lambda route: route.fulfill(status=status, headers=headers, json=body),
+    )
+    faulty.set_input_files("#files", FACE)
+    expect(faulty.locator("#status")).to_contain_text(said)
+    expect(faulty.locator("figure .fault")).to_contain_text(said)
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_slow_service_is_waited_for_until_stopped(context: BrowserContext, server: str) -> None:
+    page = context.new_page()
+    page.clock.install()
+    page.goto(server)
+    held = hold(page, "**/predict_batch*")
+    page.set_input_files("#files", [FACE, FACE])
+    page.set_input_files("#files", FACE)
+    expect(page.locator("#status")).to_have_text("0 of 3 read …")
+    expect(page.locator("#elapsed")).to_be_empty()
+    page.clock.run_for(7000)
+    expect(page.locator("#elapsed")).to_contain_text(re.compile(r"still waiting, \d+ s"))
+    page.get_by_role("button", name="stop").click()
+    expect(page.locator("#status")).to_have_text("Stopped; 0 of 3 answered.")
+    expect(page.locator("#working")).to_be_hidden()
+    expect(page.locator("figure .fault")).to_have_text(["Stopped before the answer."] * 3)
+    assert len(held) == 1
+    page.unroute("**/predict_batch*")
+    page.get_by_role("button", name="ask again for the 3 that failed").click()
+    expect(page.locator("#status")).to_have_text("3 of 3 read.")
+
+
+@pytest.mark.slow
+@in_browser
+def test_what_wants_a_key_goes_on_once_there_is_one(context: BrowserContext, server: str) -> None:
+    def check(route: Route) -> None:
+        if route.request.headers.get("x-api-key") == "right":
+            route.continue_()
+        else:
+            refuse(route, 401)
+
+    context.route(re.compile("/(info$|predict_batch)"), check)
     page = context.new_page()
     page.goto(server)
-    page.route("**/predict_batch*", refuse_twice)
+    page.click("#model summary")
+    expect(page.locator("#key")).to_be_focused()
     page.set_input_files("#files", FACE)
-    expect(page.locator("#status")).to_have_text("The service is busy; asking again in 0.3 s …")
-    expect(page.locator("#status")).to_have_text("1 of 1 done.")
+    expect(page.locator("#status")).to_contain_text("enter it above")
+    page.fill("#key", "wrong")
+    page.get_by_role("button", name="use this key").click()
+    expect(page.locator("#key-said")).to_have_text("key not accepted")
+    page.fill("#key", "right")
+    expect(page.locator("#key-said")).to_be_empty()
+    page.press("#key", "Enter")
+    expect(page.locator("#key-said")).to_have_text("key accepted")
+    expect(page.locator("figure .verdict")).to_have_count(1)
+    expect(page.locator("#card")).to_contain_text("3589 faces")
+    page.reload()
+    expect(page.locator("#key")).to_have_value("right")
+    page.set_input_files("#files", FACE)
     expect(page.locator("figure .verdict")).to_have_count(1)
 
 
 @pytest.mark.slow
 @in_browser
-@pytest.mark.parametrize(
-    ("status", "said"), [(401, "enter it above"), (429, "ask again in 2 s"), (502, "answered 502")]
-)
-def test_a_refusal_is_told_in_words(
-    context: BrowserContext, server: str, status: int, said: str
-) -> None:
-    body = {} if status == 502 else {"error": {"code": "c", "message": "Stop; ask again in 2 s."}}
-    page = context.new_page()
-    page.goto(server)
-    headers = {"Retry-After": "0.1"}
-    page.route(
-        "**/predict_batch*",
-        lambda route: route.fulfill(status=status, headers=headers, json=body),
-    )
-    page.set_input_files("#files", FACE)
-    expect(page.locator("#status")).to_contain_text(said)
-    expect(page.locator("figure .fault")).to_contain_text(said)
+def test_a_reason_that_fails_can_be_asked_for_again(faulty: Page) -> None:
+    held = hold(faulty, "**/explain*")
+    faulty.set_input_files("#files", FACE)
+    button = faulty.locator(".reason button")
+    button.click()
+    expect(button).to_have_text("looking …")
+    held[0].abort()
+    expect(faulty.locator(".reason .fault")).to_have_text("The service cannot be reached.")
+    faulty.unroute("**/explain*")
+    expect(button).to_have_text("show what spoke for it")
+    button.click()
+    expect(faulty.locator("img.heat")).to_have_count(1)
 
 
 @pytest.mark.slow
 @in_browser
+def test_an_uncertain_answer_looks_so(faulty: Page) -> None:
+    clear = predict("sad", 0.38, uncertain=True)
+    tie = predict("sad", 0.38, uncertain=True)
+    tie["scores"]["fear"] = 0.35
+    faulty.route("**/predict_batch*", lambda route: route.fulfill(json={"results": [clear, tie]}))
+    faulty.set_input_files("#files", [FACE, FACE])
+    verdicts = ["uncertain (perhaps sad), 38 %", "uncertain (sad or fear), 38 % and 35 %"]
+    expect(faulty.locator("figure .verdict.unsure")).to_have_text(verdicts)
+    expect(faulty.locator("figure").first).to_contain_text("below 57 %")
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize(("status", "code"), [(413, "too_many_pixels"), (503, "deadline_exceeded")])
 def test_pictures_that_are_too_much_together_are_sent_apart(
-    context: BrowserContext, server: str, tmp_path: Path
+    faulty: Page, tmp_path: Path, status: int, code: str
 ) -> None:
     def take_one(route: Route) -> None:
         if (route.request.post_data_buffer or b"").count(b"filename=") < 2:
             route.continue_()
         else:
-            error = {"code": "too_many_pixels", "message": "Too many pixels."}
-            route.fulfill(status=413, json={"error": error})
+            refuse(route, status, code, wait="0.1")
 
     large = tmp_path / "large.png"
     large.write_bytes(FACE.read_bytes() + bytes(9 * 2**20))
-    page = context.new_page()
-    page.goto(server)
     sizes: list[int] = []
-    page.on("request", lambda request: sizes.append(len(request.post_data_buffer or b"")))
-    page.route("**/predict_batch*", take_one)
-    page.set_input_files("#files", [FACE, FACE, FACE, large, large])
-    expect(page.locator("#status")).to_have_text("5 of 5 done.")
-    expect(page.locator("figure .verdict")).to_have_count(5)
+    faulty.on("request", lambda request: sizes.append(len(request.post_data_buffer or b"")))
+    faulty.route("**/predict_batch*", take_one)
+    faulty.set_input_files("#files", [FACE, FACE, FACE, large, large])
+    expect(faulty.locator("#status")).to_have_text("5 of 5 read.")
+    expect(faulty.locator("figure .verdict")).to_have_count(5)
     assert max(sizes) < 10 * 2**20
+    # Three faces at once, two, and each of the five alone.
+    assert len(sizes) == 7
 
 
 @pytest.mark.slow
@@ -280,3 +489,6 @@ def test_it_fits_a_phone(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#files", face)
     expect(page.locator("figure .verdict")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    with page.expect_popup() as large:
+        page.locator("figure .stage a").click()
+    assert large.value.url.startswith("blob:")

@@ -1,0 +1,50 @@
+/** Waiting until the service accepts an access key. */
+
+import { byId } from "./elements.js";
+import { learn, ready } from "./info.js";
+import { keepKey } from "./key.js";
+import { unlessStopped } from "./send.js";
+
+let accepted = null;
+
+/** Settled once the service accepts a key; opens the box for it. Throws a Fault when stopped. */
+export function waitForKey(signal) {
+  byId("access").open = true;
+  if (!accepted) {
+    accepted = Promise.withResolvers();
+    byId("key").focus();
+  }
+  return unlessStopped(accepted.promise, signal);
+}
+
+function tell(words, isFault = false) {
+  byId("key-said").textContent = words;
+  byId("key-said").classList.toggle("fault", isFault);
+}
+
+/** Try the key in the box; what waits for one then goes on. */
+async function tryKey() {
+  tell("asking the service …");
+  try {
+    await learn();
+  } catch (fault) {
+    tell(fault.status === 401 ? "key not accepted" : fault.message, true);
+    return;
+  }
+  tell("key accepted");
+  keepKey();
+  accepted?.resolve();
+  accepted = null;
+}
+
+/** Take keys from the form, which is opened where the service wants one. */
+export function startAccess() {
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    tryKey();
+  });
+  byId("key").addEventListener("input", () => tell(""));
+  ready.then((fault) => {
+    if (fault?.status === 401) byId("access").open = true;
+  });
+}
