@@ -137,6 +137,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             text = first["msg"].removeprefix("Value error, ")
+            # Often one that Kubernetes sets in the pods beside a Service called "emotion".
+            if first["type"] == "extra_forbidden":
+                text = "no such setting; the README lists them"
             name = f"{PREFIX}{str(first['loc'][0]).upper()}: " if first["loc"] else ""
             raise SettingsError(f"{name}{text}") from None
 
