@@ -1,7 +1,6 @@
 """The Bento: built, built again, carried to a machine with an empty store, and served there."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import yaml
 
 from service.labels import LABELS
 from service.version import VERSION
-from tests.live import ROOT, run_tool, running
+from tests.live import ROOT, as_no_superuser, run_tool, running
 
 pytestmark = pytest.mark.slow
 
@@ -165,25 +164,14 @@ def make_unwritable(home: Path) -> None:
     home.mkdir(0o555)
 
 
-# Without these the superuser, too, is told no.
-CAPABILITIES = "-dac_override,-dac_read_search"
-
-
 @pytest.mark.parametrize("spoil", [make_file, make_loop, make_blocked, make_unwritable])
 def test_of_a_store_that_cannot_be_used_one_line_tells(
     environment: dict[str, str], tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     home = tmp_path / "home"
     spoil(home)
-    bound = ["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES]
-    done = subprocess.run(
-        [*(bound if os.geteuid() == 0 else []), sys.executable, "-m", "search", "publish"],
-        cwd=ROOT,
-        env={**environment, "BENTOML_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = {**environment, "BENTOML_HOME": str(home)}
+    done = run_tool(["-m", "search", "publish"], variables, as_no_superuser())
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert str(home) in line
