@@ -95,8 +95,8 @@ class Settings(BaseModel):
     cors_origins: Annotated[tuple[Origin, ...], Words] = Field(
         (), description="origins whose pages may call the service"
     )
-    log_level: Literal["info", "warning"] = Field(
-        "info", description="info logs each request, warning only faults"
+    log_level: Literal["debug", "info", "warning"] = Field(
+        "info", description="info logs each request, debug probes and scrapes, warning only faults"
     )
 
     @model_validator(mode="after")
