@@ -1,6 +1,7 @@
 """The Bento: built, built again, carried to a machine with an empty store, and served there."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def test_it_holds_the_service_the_lock_and_the_model_alone(
     carried = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
     patterns = ("service/*.py", "service/page/*")
     service = {str(file.relative_to(ROOT)) for name in patterns for file in ROOT.glob(name)}
-    assert carried == service | {"bentofile.yaml"}
+    assert carried == service | {"bentofile.yaml", "LICENSE"}
     lock = (bento / "env" / "python" / "requirements.txt").read_text().split()
     assert set(lock) == set((ROOT / "requirements.txt").read_text().split())
     model = run_tool(["-m", "search", "publish"], environment).stdout.strip()
@@ -90,6 +91,13 @@ def test_elsewhere_it_serves_from_an_empty_store(
         answer = httpx.post(f"{address}/predict", files={"image": face}, timeout=30)
         assert answer.json()["label"] in LABELS
         assert httpx.get(f"{address}/info").json()["version"] == VERSION
+        # One worker, however many the Bento's maker had.
+        models = re.findall(r"^emotion_model_info{.+} (.+)$", read_metrics(address), re.MULTILINE)
+        assert models == ["1.0"]
+
+
+def read_metrics(address: str) -> str:
+    return httpx.get(f"{address}/metrics").text
 
 
 def fail_to_build(variables: dict[str, str]) -> str:
