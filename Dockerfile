@@ -23,14 +23,13 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
     && venv/bin/pip install --no-deps --requirement requirements.txt \
     && venv/bin/pip install --no-deps --constraint constraints.txt --target tools onnx ml_dtypes \
     && venv/bin/pip uninstall --yes pip
+COPY LICENSE ./
 COPY service service
 COPY search search
 COPY models models
-# Fails with one line where the model is absent or torn. BentoML makes the store readable for its
-# maker alone.
-# The graph is made here, so its tools stay behind.
+# Fails with one line where the model is absent or torn. The graph is made here, so its tools stay
+# behind.
 RUN BENTOML_HOME=/app/store PYTHONPATH=/app/tools venv/bin/python -m search publish \
-    && chmod -R a+rX store \
     && venv/bin/python -m compileall -q service \
     && rm -rf search models tools requirements.txt constraints.txt
 

@@ -14,6 +14,8 @@ VERSION := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' service/version.py)
 REVISION := $(shell git describe --always --dirty)
 BUILD = buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
+IMAGE ?= facial-emotion
+TAG ?= $(VERSION)
 ENGINE ?= $(firstword $(notdir $(shell command -v podman docker)))
 SBOM ?= dist/facial-emotion-$(VERSION).cdx.json
 
@@ -31,16 +33,16 @@ model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if
 bento: model $(VENV)/develop.stamp ## Build the Bento
 	$(BIN)/bentoml build --label version=$(VERSION) --label revision=$(REVISION)
 
-image: ## Build the container with buildah (BASE_IMAGE=..., TORCH_INDEX=..., BUILDAH_FLAGS=...)
-	$(BUILD) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) --tag facial-emotion:$(VERSION) .
+image: ## Build the container with buildah (IMAGE=..., TAG=..., BASE_IMAGE=..., TORCH_INDEX=..., BUILDAH_FLAGS=...)
+	$(BUILD) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) --tag $(IMAGE):$(TAG) .
 
-search-image: ## Build the container of the search and the training with buildah (BASE_IMAGE=..., BUILDAH_FLAGS=...)
-	$(BUILD) --file deploy/search.Dockerfile --tag facial-emotion-search:$(VERSION) .
+search-image: ## Build the container of the search and the training with buildah (as above, without TORCH_INDEX)
+	$(BUILD) --file deploy/search.Dockerfile --tag $(IMAGE)-search:$(TAG) .
 
-run-image: ## Run the built container; it writes nothing but under /tmp (ENGINE=podman, PORT=..., RUN_FLAGS=...)
+run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=..., TAG=..., ENGINE=podman, PORT=..., RUN_FLAGS=...)
 	@test -n "$(ENGINE)" || { echo "error: neither podman nor docker is installed"; exit 1; }
 	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-		--publish $(PORT):3000 $(RUN_FLAGS) facial-emotion:$(VERSION)
+		--publish $(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
 
 models: $(VENV)/develop.stamp ## Train both networks again (DATA=fer2013, DEVICE=auto); goes on where it was stopped
 	$(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) --network accurate --recipe modern \
@@ -73,14 +75,15 @@ sbom: $(VENV)/develop.stamp ## Write the bill of materials of what is shipped (C
 	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > dist/pyproject.toml
 	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject dist/pyproject.toml --mc-type application \
 		--output-reproducible --output-file $(SBOM)
+	@rm dist/pyproject.toml
 
 # Strict, because a package that it cannot look up would pass for one without a fault.
-audit: $(VENV)/develop.stamp ## List the locked packages' known vulnerabilities, where that data can be reached
+audit: $(VENV)/develop.stamp ## List the locked packages' known vulnerabilities (AUDIT=skip where that cannot be done)
 	@mkdir -p dist
 	@$(BIN)/uv tool run --quiet pip-audit==2.10.1 --requirement requirements.txt --no-deps --disable-pip \
 		--strict --progress-spinner off > dist/audit.txt 2> dist/audit.log && echo "no known vulnerabilities" \
 		|| if [ -s dist/audit.txt ]; then cat dist/audit.txt; exit 1; \
-		else echo "audit left out: pip-audit cannot reach its data, see dist/audit.log"; fi
+		else echo "not audited: $$(tail -n 1 dist/audit.log)"; test "$(AUDIT)" = skip; fi
 
 release-check: test sbom audit ## All that a release needs: tests, bill of materials, audit, packages, nothing uncommitted
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . ./client

@@ -12,6 +12,7 @@ RUN venv/bin/pip install --constraint constraints.txt \
         matplotlib numpy optuna pillow psycopg2-binary safetensors torch tqdm \
     && venv/bin/pip uninstall --yes pip \
     && rm constraints.txt
+COPY LICENSE ./
 COPY service service
 COPY search search
 # A teacher to distil from, and what is evaluated where no artifact is named.

@@ -43,6 +43,8 @@ def publish(artifact: Path, name: str) -> str:
             return tag
         labels = {"network": str(loaded.card.get("name", "unnamed"))}
         with bentoml.models.create(tag, labels=labels) as model:
+            # BentoML makes it for this user alone; a container serves as another.
+            Path(model.path).chmod(0o755)
             for file in (WEIGHTS_FILE, CARD_FILE):
                 Path(model.path_of(file)).write_bytes((artifact / file).read_bytes())
             add_derived(Path(model.path), loaded)

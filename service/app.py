@@ -71,6 +71,10 @@ def find_model(tag: str) -> BentoModel:
     # BentoML passes on whatever its parsers raise on a torn file.
     except Exception as error:
         text = " ".join(str(error).split())
+        # Artifacts tell of an OSError by an error of their own.
+        if isinstance(error, PermissionError) or isinstance(error.__context__, PermissionError):
+            text += f"; user {os.geteuid()} cannot read it"
+            command = "chmod -R a+rX BENTOML_HOME, as its owner"
         raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {text}; run: {command}") from None
     return reference
 

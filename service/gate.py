@@ -1,5 +1,6 @@
 """What every request passes: its id, its deadline, its log line, its metrics, safe headers."""
 
+import logging
 import random
 import re
 import time
@@ -16,6 +17,9 @@ from service.journal import REQUEST_ID
 from service.tracing import TRACING
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_PROBED: Final = {"/livez", "/readyz", "/metrics"}
+"""Asked by machines every few seconds; their lines would bury the others."""
 
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -99,6 +103,7 @@ def _choose_id(scope: Scope) -> str:
 def _note(method: str, route: str, status: int, seconds: float) -> None:
     metrics.REQUESTS.labels(route, status).inc()
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-    if metrics.LOG.isEnabledFor(20):
+    level = logging.DEBUG if route in _PROBED and status == 200 else logging.INFO
+    if metrics.LOG.isEnabledFor(level):
         details = {"route": route, "status": status, "milliseconds": round(1000 * seconds, 2)}
-        metrics.LOG.info("request", extra={"details": details})
+        metrics.LOG.log(level, "request", extra={"details": details})

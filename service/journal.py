@@ -39,7 +39,7 @@ def configure_log(level: str) -> None:
     """Send all of this process's log through one handler.
 
     Args:
-        level: `info` or `warning`.
+        level: `debug`, `info` or `warning`.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())

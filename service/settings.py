@@ -95,8 +95,8 @@ class Settings(BaseModel):
     cors_origins: Annotated[tuple[Origin, ...], Words] = Field(
         (), description="origins whose pages may call the service"
     )
-    log_level: Literal["info", "warning"] = Field(
-        "info", description="info logs each request, warning only faults"
+    log_level: Literal["debug", "info", "warning"] = Field(
+        "info", description="info logs each request, debug probes and scrapes, warning only faults"
     )
 
     @model_validator(mode="after")
@@ -137,6 +137,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             text = first["msg"].removeprefix("Value error, ")
+            # Often one that Kubernetes sets in the pods beside a Service called "emotion".
+            if first["type"] == "extra_forbidden":
+                text = "no such setting; the README lists them"
             name = f"{PREFIX}{str(first['loc'][0]).upper()}: " if first["loc"] else ""
             raise SettingsError(f"{name}{text}") from None
 

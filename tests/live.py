@@ -25,8 +25,17 @@ def make_store(home: Path) -> dict[str, str]:
     return variables
 
 
-def run_tool(arguments: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
+def as_no_superuser() -> tuple[str, ...]:
+    """A command that runs the one after it so that file modes hold, for the superuser, too."""
+    capabilities = "-dac_override,-dac_read_search"
+    bound = ("setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities)
+    return bound if os.geteuid() == 0 else ()
+
+
+def run_tool(
+    arguments: list[str], variables: dict[str, str], within: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    command = [*within, sys.executable, *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=300
     )

@@ -1,5 +1,6 @@
 """A real BentoML server over the shipped model, started as a user starts it."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from service.golden import GOLDEN_FILE, write_golden
 from service.labels import LABELS
 from service.predictor import Predictor
 from tests.conftest import encode, make_faces
-from tests.live import free_port, run_tool, running, serve_command
+from tests.live import as_no_superuser, free_port, run_tool, running, serve_command
 from tests.serving import even
 from tests.test_artifact import SHIPPED
 
@@ -101,3 +102,20 @@ def test_an_unreadable_model_is_named(environment: dict[str, str], tmp_path: Pat
     assert "Traceback" not in done.stderr
     assert "error: " in done.stderr
     assert str(manifest) in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "weights.safetensors"])
+def test_of_a_model_that_the_user_may_not_read_the_mending_is_told(
+    environment: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    variables = {**environment, "BENTOML_HOME": str(tmp_path)}
+    run_tool(["-m", "search", "publish"], variables)
+    (folder,) = tmp_path.glob("models/facial-emotion/*/")
+    # Published for all users.
+    assert folder.stat().st_mode & 0o755 == 0o755
+    (folder / name).chmod(0)
+    done = run_tool(serve_command(free_port()), variables, as_no_superuser())
+    (folder / name).chmod(0o755)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert f"user {os.geteuid()} cannot read it; run: chmod -R a+rX" in done.stderr

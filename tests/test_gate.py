@@ -100,6 +100,28 @@ def test_a_log_line_is_json_without_what_the_client_sent(
     assert not [line for line in lines if "secret" in line or key in line]
 
 
+@pytest.mark.parametrize(
+    ("level", "logged"), [("INFO", ["/info", "/readyz"]), ("DEBUG", ["/livez", "/info", "/readyz"])]
+)
+def test_probes_that_went_well_are_logged_at_debug(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+    logged: list[str],
+) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        await client.get("/livez")
+        await client.get("/info")
+        app.state.health.draining = True
+        await client.get("/readyz")
+
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    with caplog.at_level(level, "bentoml"):
+        with_client(Settings(), work)
+    records = [record for record in caplog.records if record.message == "request"]
+    assert [json.loads(JsonFormatter().format(record))["route"] for record in records] == logged
+
+
 def test_a_log_line_names_its_request() -> None:
     record = logging.LogRecord("x", logging.ERROR, "", 0, 'a "quoted"\nmessage', None, None)
     token = REQUEST_ID.set("id-2")

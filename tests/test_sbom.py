@@ -23,6 +23,7 @@ def test_it_is_valid_complete_and_the_same_each_time(tmp_path: Path) -> None:
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         texts.append(path.read_text())
     assert texts[0] == texts[1]
+    assert not (ROOT / "dist" / "pyproject.toml").exists()
     bill = json.loads(texts[0])
     version = SchemaVersion[f"V{bill['specVersion'].replace('.', '_')}"]
     assert JsonStrictValidator(version).validate_str(texts[0]) is None

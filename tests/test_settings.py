@@ -70,6 +70,13 @@ def test_mistakes_are_named(name: str, value: str) -> None:
         Settings.from_environment({name: value})
 
 
+@pytest.mark.parametrize("name", ["EMOTION_WORKER", "EMOTION_SERVICE_HOST", "EMOTION_"])
+def test_an_unknown_variable_is_called_so(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({name: "1"})
+    assert str(caught.value) == f"{name}: no such setting; the README lists them"
+
+
 def test_keys_come_from_variable_and_file_and_are_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("second-key-of-some-length\nthird-key-of-some-length\n")

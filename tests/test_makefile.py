@@ -1,0 +1,55 @@
+"""The Makefile's targets that need no environment of their own, and how they fail."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.live import ROOT
+
+OUT_OF_REACH = 'echo "a warning" >&2; echo "ERROR: cannot look up a2wsgi" >&2; exit 1'
+
+
+def run_make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--file", str(ROOT / "Makefile"), "-o", ".venv/develop.stamp", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "fails", "said"),
+    [
+        ("exit 0", (), False, "no known vulnerabilities"),
+        ("echo 'torch 1 CVE-1'; exit 1", ("AUDIT=skip",), True, "torch 1 CVE-1"),
+        (OUT_OF_REACH, (), True, "not audited: ERROR: cannot look up a2wsgi"),
+        (OUT_OF_REACH, ("AUDIT=skip",), False, "not audited: ERROR: cannot look up a2wsgi"),
+    ],
+)
+def test_an_audit_that_finds_or_cannot_look_fails(
+    tmp_path: Path, found: str, words: tuple[str, ...], fails: bool, said: str
+) -> None:
+    # In place of the one that would install pip-audit and run it.
+    uv = tmp_path / ".venv" / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text(f"#!/bin/sh\n{found}\n")
+    uv.chmod(0o755)
+    done = run_make(tmp_path, "audit", *words)
+    assert bool(done.returncode) is fails
+    assert done.stdout.strip() == said
+
+
+def test_ci_skips_an_audit_that_cannot_be_made_and_no_other() -> None:
+    assert "release-check AUDIT=skip" in (ROOT / ".ci" / "run").read_text()
+    assert "AUDIT" not in (ROOT / "Makefile").read_text().split("release-check:")[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "image"),
+    [
+        ("image", "there/faces:1-cuda"),
+        ("run-image", "there/faces:1-cuda"),
+        ("search-image", "there/faces-search:1-cuda"),
+    ],
+)
+def test_an_image_has_the_name_that_is_wanted(target: str, image: str) -> None:
+    words = ("IMAGE=there/faces", "TAG=1-cuda", "ENGINE=podman")
+    assert image in run_make(ROOT, "--dry-run", target, *words).stdout.split()
