@@ -42,7 +42,9 @@ def run_tool(
 
 
 def serve_command(port: int, served: str = "service.app:FacialEmotion") -> list[str]:
-    return ["-m", "bentoml", "serve", served, "--port", str(port)]
+    # As `make serve` and the image do; after BentoML's 5 s a client's next request may be lost.
+    patience = ("--timeout-keep-alive", "75")
+    return ["-m", "bentoml", "serve", served, "--port", str(port), *patience]
 
 
 def free_port() -> int:
