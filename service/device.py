@@ -1,5 +1,8 @@
 """Where to compute and in which precision; the same rule for training and serving."""
 
+import os
+from pathlib import Path
+
 import torch
 
 
@@ -36,3 +39,18 @@ def pick_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda" or able.get("amx_tile") or able.get("avx512_bf16"):
         return torch.bfloat16
     return torch.float32
+
+
+def held_memory(device: torch.device) -> int:
+    """Bytes that this process holds of a device's memory.
+
+    Of a GPU's what PyTorch has reserved; of RAM what is resident, pages shared with others
+    included, 0 where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -40,6 +40,12 @@ INFERENCE_SECONDS: Final = Histogram(
 DECODE_SECONDS: Final = Histogram(
     "emotion_decode_seconds", "Time to decode a request's images", buckets=_SECONDS
 )
+DEVICE_MEMORY: Final = Gauge(
+    "emotion_device_memory_bytes",
+    "Memory that the workers hold of their device; of RAM all that is resident",
+    ["device"],
+    multiprocess_mode="livesum",
+)
 FAILURES: Final = Counter("emotion_batch_failures", "Forward passes that failed")
 
 PREDICTIONS: Final = Counter("emotion_predictions", "Answered faces by label", ["label"])

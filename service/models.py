@@ -9,12 +9,15 @@ from typing import Final
 
 import anyio.to_thread
 import bentoml
+import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 
 from service import metrics
 from service.artifact import load_artifact
 from service.backend import Backend
-from service.batching import Batcher
+from service.batching import Batcher, Predict
+from service.device import held_memory
 from service.errors import RequestError
 from service.explain import Explainer
 from service.exposition import shared_folder
@@ -46,13 +49,26 @@ def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
     predictor.warm_up()
     check_golden(folder, predictor.predict)
     batcher = Batcher(
-        predictor.predict,
+        watch_memory(predictor),
         max_batch_size=settings.max_batch_size,
         max_wait_ms=settings.max_wait_ms,
         max_queue=settings.max_queue,
         stall_seconds=settings.stall_seconds,
     )
     return Backend(batcher, name, artifact.card, settings, explainer)
+
+
+def watch_memory(predictor: Predictor) -> Predict:
+    """Its `predict`, which shows the memory that it holds after each batch."""
+    gauge = metrics.DEVICE_MEMORY.labels(str(predictor.device))
+
+    def predict(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rows = predictor.predict(faces)
+        gauge.set(held_memory(predictor.device))
+        return rows
+
+    gauge.set(held_memory(predictor.device))
+    return predict
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 
-from service import models
+from service import metrics, models
 from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
 from service.backend import Backend
 from service.golden import GOLDEN_FILE, write_golden
@@ -70,6 +72,17 @@ def test_the_newest_model_takes_over_and_the_old_one_leaves(stored: Path) -> Non
         await app.state.backend.batcher.stop()
 
     with_client(SETTINGS, work)
+
+
+def test_the_memory_of_the_device_is_shown(artifact: Path) -> None:
+    predictor = Predictor(load_artifact(artifact), "cpu", 64)
+    predict = models.watch_memory(predictor)
+    metrics.DEVICE_MEMORY.labels("cpu").set(0)
+    faces = make_faces(2).images
+    assert np.array_equal(predict(faces), predictor.predict(faces))
+    # Python and PyTorch alone hold more than 100 MB.
+    held = REGISTRY.get_sample_value("emotion_device_memory_bytes", {"device": "cpu"})
+    assert held and 1e8 < held < 1e12
 
 
 def test_a_request_ends_with_the_model_that_it_began_with(stored: Path) -> None:
