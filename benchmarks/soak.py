@@ -84,11 +84,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), constrained_layout=True)
     minutes = result["minutes"]
     left.plot([minute["memory_mb"] for minute in minutes])
-    left.set(title="memory of all processes, MiB", xlabel="minute", ylim=0)
+    left.set(title="memory of all processes, MiB", xlabel="minute")
     for name in ("p50", "p99"):
         right.plot([minute[name] for minute in minutes], label=name)
-    right.set(title=f"latency at {result['rate']:.0f} requests/s, ms", xlabel="minute", ylim=0)
+    right.set(title=f"latency at {result['rate']:.0f} requests/s, ms", xlabel="minute")
     right.legend()
+    for axis in (left, right):
+        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
     figure.savefig(path, dpi=100)
 
 
