@@ -143,12 +143,12 @@ RECIPES: Final[dict[str, Recipe]] = {
     # For `retrain --start-from A --teacher A`: the same answers for soft faces, too.
     "soften": replace(
         MODERN,
-        epochs=24,
-        learning_rate=0.01,
+        epochs=60,
+        learning_rate=0.015,
         warmup_epochs=1,
         sizes=((1.0, IMAGE_SIZE),),
-        blur=1.5,
-        distill=0.5,
+        blur=0.8,
+        distill=0.6,
     ),
 }
 
