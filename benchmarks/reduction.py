@@ -37,7 +37,7 @@ def reduce(content: bytes, kind: Resampling) -> NDArray[np.uint8]:
         return resize(image, size, kind, *rest)  # type: ignore[arg-type]
 
     with patch.object(Image.Image, "resize", resize_so):
-        return images.decode_face(content, 10**6)[0]
+        return images.decode_face(content, images.Limits(pixels=10**6, whole_pixels=10**6))[0]
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from service.decoding import see_photo
 from service.errors import RequestError
+from service.images import Limits
 
-MAX_PIXELS = 64_000_000
+LIMITS = Limits(pixels=64_000_000, whole_pixels=64_000_000)
 
 
 def crop(source: Path, target: Path) -> int:
@@ -21,7 +22,7 @@ def crop(source: Path, target: Path) -> int:
     count = 0
     for file in sorted(path for path in source.iterdir() if path.is_file()):
         try:
-            seen = see_photo(file.read_bytes(), MAX_PIXELS, float("inf"))
+            seen = see_photo(file.read_bytes(), LIMITS, float("inf"))
         except RequestError as error:
             print(f"{file}: {error.message}", file=sys.stderr)
             continue

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -36,27 +37,48 @@ _TURNS: Final = {
 _MAX_SIDE: Final = 2**31 - 1
 """Largest side a file may name; BMP's negative widths are read as more."""
 
-_LARGE_PIXELS: Final = 16_000_000
+_LARGE_PIXELS: Final = 8_000_000
 _LARGE: Final = threading.Lock()
-"""Held while an image over `_LARGE_PIXELS` is in memory (up to 8 bytes a pixel): one at a time."""
+"""Held while an image over `_LARGE_PIXELS` is decoded: one at a time in a worker, because WebP
+takes 16 bytes a pixel, PNG up to 13 and progressive JPEG up to 9."""
 
 PICTURE_SIDE: Final = 1280
 """Longest side of a picture in which faces are looked for; a face of 48 pixels is kept whole."""
 
 Square = tuple[float, float, float, float]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is decoded, in pixels (width x height).
+
+    Attributes:
+        pixels: most in an image.
+        whole_pixels: most in one that is not a JPEG: only JPEG is decoded at reduced scale.
+        quick_pixels: most in one that is decoded now; `NotQuickError` for more.
+    """
+
+    pixels: int
+    whole_pixels: int
+    quick_pixels: int | None = None
+
+
+class NotQuickError(Exception):
+    """The image takes long, and should be decoded where no other waits for it."""
+
+
 # The limit is checked from the header, with a clear error, before Pillow's own check.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def decode_face(
-    content: bytes, max_pixels: int, deadline: float = float("inf")
+    content: bytes, limits: Limits, deadline: float = float("inf")
 ) -> tuple[NDArray[np.uint8], int]:
     """Decode an image into the network's input.
 
     Args:
         content: an encoded image.
-        max_pixels: largest width x height that is decoded.
+        limits: the most that is decoded.
         deadline: when to give up, on the clock of `time.monotonic`.
 
     Returns:
@@ -65,20 +87,21 @@ def decode_face(
     Raises:
         RequestError: 400 empty, 413 too many pixels, 415 not a supported format,
             422 damaged, 503 the deadline passed.
+        NotQuickError: over `limits.quick_pixels`.
     """
-    with _opened(content, max_pixels, deadline) as image:
+    with _opened(content, limits, deadline) as image:
         pixels = image.width * image.height
         return np.array(_to_face(image, content)), pixels
 
 
 def decode_picture(
-    content: bytes, max_pixels: int, deadline: float = float("inf")
+    content: bytes, limits: Limits, deadline: float = float("inf")
 ) -> tuple[Image.Image, float, int]:
     """Decode an image whole, to look for faces in it.
 
     Args:
         content: an encoded image.
-        max_pixels: largest width x height that is decoded.
+        limits: the most that is decoded.
         deadline: when to give up, on the clock of `time.monotonic`.
 
     Returns:
@@ -86,16 +109,16 @@ def decode_picture(
         size as a share of the file's; the width x height that was decoded.
 
     Raises:
-        RequestError: as `decode_face`.
+        RequestError, NotQuickError: as `decode_face`.
     """
-    with _opened(content, max_pixels, deadline) as image:
+    with _opened(content, limits, deadline) as image:
         pixels, longest = image.width * image.height, max(image.size)
         picture = _to_picture(image, content)
         return picture, max(picture.size) / longest, pixels
 
 
 @contextmanager
-def _opened(content: bytes, max_pixels: int, deadline: float) -> Iterator[Image.Image]:
+def _opened(content: bytes, limits: Limits, deadline: float) -> Iterator[Image.Image]:
     """The image, its header checked; errors of its decoder become `RequestError`."""
     if not content:
         raise RequestError(400, "empty_file", "The file is empty.")
@@ -108,12 +131,12 @@ def _opened(content: bytes, max_pixels: int, deadline: float) -> Iterator[Image.
         try:
             formats.check(name, content)
             image = Image.open(_open(content, deadline), formats=[name])
-            with _turn_to_decode(_count_pixels(image, max_pixels), deadline):
+            with _turn_to_decode(_count_pixels(image, limits), deadline):
                 yield image
             return
         except formats.FormatError as error:
             text = f"The {name} image is damaged: {error}."
-        except RequestError:
+        except (RequestError, NotQuickError):
             raise
         # Pillow's decoders raise many kinds of errors on damaged files.
         except Exception:
@@ -139,13 +162,18 @@ class _Timed(io.BytesIO):
         return super().read(size)
 
 
-def _count_pixels(image: Image.Image, most: int) -> int:
+def _count_pixels(image: Image.Image, limits: Limits) -> int:
     if max(image.size) > _MAX_SIDE or min(image.size) < 1:
         raise formats.FormatError("its header names an impossible size")
     pixels = image.width * image.height
+    most = limits.pixels if image.format == "JPEG" else min(limits.pixels, limits.whole_pixels)
     if pixels > most:
         text = f"{image.width}x{image.height} is over {most} pixels."
+        if pixels <= limits.pixels:
+            text += f" JPEG may have {limits.pixels}."
         raise RequestError(413, "too_many_pixels", text)
+    if limits.quick_pixels is not None and pixels > limits.quick_pixels:
+        raise NotQuickError
     return pixels
 
 
@@ -256,4 +284,4 @@ def warm_up() -> None:
     for name in formats.FORMATS:
         buffer = io.BytesIO()
         face.save(buffer, name)
-        decode_face(buffer.getvalue(), face.width * face.height)
+        decode_face(buffer.getvalue(), Limits(pixels=10**4, whole_pixels=10**4))

@@ -64,8 +64,8 @@ async def look_at(
     decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float, see: See
 ) -> list[dict[str, Any] | RequestError]:
     """Decode and predict: the predictions or the error for each image."""
-    with TRACING.step("decode", images=len(contents)), backend.batcher.coming():
-        decoded = await decoder.decode(contents, deadline, see)
+    with TRACING.step("decode", images=len(contents)):
+        decoded = await decoder.decode(contents, deadline, see, backend.batcher.coming)
     found = [item.faces for item in decoded if isinstance(item, Seen)]
     if not found:
         return [item for item in decoded if isinstance(item, RequestError)]

@@ -27,6 +27,7 @@ from service.exposition import expose
 from service.gate import Gate
 from service.health import Health
 from service.home import HOME_ROUTES
+from service.images import Limits
 from service.load import Load
 from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.options import SEE
@@ -67,7 +68,8 @@ def make_app(settings: Settings | None = None) -> Starlette:
     app.state.health, app.state.balance = health, balance
     app.state.load = Load(settings.max_requests, settings.max_buffer_bytes)
     app.state.explaining = anyio.CapacityLimiter(1)
-    app.state.decoder = Decoder(settings.threads, settings.max_pixels, settings.max_request_pixels)
+    limits = Limits(pixels=settings.max_pixels, whole_pixels=settings.max_whole_pixels)
+    app.state.decoder = Decoder(settings.threads, limits, settings.max_request_pixels)
     return app
 
 

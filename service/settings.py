@@ -66,6 +66,9 @@ class Settings(BaseModel):
     max_body_bytes: Count = Field(32 * 2**20, description="largest request body")
     max_items: Count = Field(256, description="most images in one /predict_batch request")
     max_pixels: Count = Field(64_000_000, description="largest width x height of an image")
+    max_whole_pixels: Count = Field(
+        25_000_000, description="the same for PNG, WebP and BMP, which are decoded whole"
+    )
     max_request_pixels: Count = Field(
         200_000_000, description="largest sum of width x height in one request"
     )

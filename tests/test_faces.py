@@ -13,11 +13,13 @@ from service import faces
 from service.decoding import see_photo
 from service.errors import RequestError
 from service.faces import Box, cut_face, find_faces
+from service.images import Limits
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.live import ROOT
 from tests.serving import with_client
 
+LIMITS = Limits(pixels=10**7, whole_pixels=10**7)
 PHOTO = Image.open(ROOT / "examples" / "photo.jpg").convert("RGB")
 FACE = (224, 112)
 """Between her eyes."""
@@ -70,7 +72,7 @@ def test_a_box_over_the_edge_repeats_the_outermost_pixels() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_boxes_are_in_the_pixels_of_the_file(kind: str) -> None:
     large = PHOTO.resize((2560, 2560))
-    seen = see_photo(encode(large, kind), 10**7, float("inf"))
+    seen = see_photo(encode(large, kind), LIMITS, float("inf"))
     assert seen.boxes
     assert holds(seen.boxes[0], (5 * FACE[0], 5 * FACE[1]))
     assert 400 < seen.boxes[0].side < 750
@@ -81,7 +83,7 @@ def test_a_turned_photo_is_looked_at_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     content = encode(PHOTO.transpose(Image.Transpose.ROTATE_270), "JPEG", exif=exif)
-    (box,) = see_photo(content, 10**7, float("inf")).boxes or ()
+    (box,) = see_photo(content, LIMITS, float("inf")).boxes or ()
     assert holds(box, FACE)
 
 

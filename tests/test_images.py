@@ -9,10 +9,10 @@ from PIL import Image
 
 from service.errors import RequestError
 from service.formats import MAX_SCANS
-from service.images import decode_face
+from service.images import Limits, NotQuickError, decode_face
 from tests.conftest import encode
 
-MOST = 10_000_000
+MOST = Limits(pixels=10_000_000, whole_pixels=9_000_000)
 
 
 def face_of(content: bytes) -> NDArray[np.uint8]:
@@ -84,7 +84,7 @@ def test_centre_square_is_taken() -> None:
     assert face_of(encode(wide)).min() == 200
 
 
-def refusal(content: bytes, most: int = MOST) -> tuple[int, str]:
+def refusal(content: bytes, most: Limits = MOST) -> tuple[int, str]:
     with pytest.raises(RequestError) as caught:
         decode_face(content, most)
     return caught.value.status, caught.value.code
@@ -115,6 +115,27 @@ def png(side: int, depth: int, colour: int, rows: bytes, clear: bytes = b"") -> 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
     assert refusal(png(50_000, 8, 0, b"0")) == (413, "too_many_pixels")
+
+
+def test_only_jpeg_may_be_large() -> None:
+    square = Image.new("L", (3100, 3100), 7)
+    assert face_of(encode(square, "JPEG")).max() == 7
+    for kind in ("PNG", "WEBP", "BMP"):
+        with pytest.raises(RequestError, match="JPEG may have 10000000") as caught:
+            decode_face(encode(square, kind), MOST)
+        assert caught.value.status == 413
+    # Never more than all may have.
+    few = Limits(pixels=9216, whole_pixels=10**6)
+    assert decode_face(encode(gradient()), few)[1] == 9216
+    assert refusal(encode(gradient(97, 97)), few) == (413, "too_many_pixels")
+
+
+def test_what_takes_long_is_told_from_its_header() -> None:
+    quick = Limits(pixels=10**6, whole_pixels=10**6, quick_pixels=9216)
+    assert decode_face(encode(gradient()), quick)[1] == 9216
+    for content in (encode(gradient(97, 97)), png(97, 8, 0, b"0")):
+        with pytest.raises(NotQuickError):
+            decode_face(content, quick)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Small crops are not kept waiting by large images."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service import decoding
+from service.decoding import QUICK_PIXELS, Decoder, Seen, see_crop, see_photo
+from service.errors import RequestError
+from service.images import Limits
+from tests.conftest import encode, make_faces
+
+FACE = encode(make_faces(1).images[0])
+LARGE = encode(Image.new("L", (QUICK_PIXELS // 1000 + 1, 1000), 9))
+LIMITS = Limits(pixels=10**7, whole_pixels=10**7)
+FOREVER = float("inf")
+
+
+def decode(*contents: bytes) -> list[Seen | RequestError]:
+    decoder = Decoder(1, LIMITS, 10**8)
+    try:
+        return asyncio.run(decoder.decode(list(contents), FOREVER))
+    finally:
+        decoder.stop()
+
+
+def test_results_keep_the_order_of_the_images() -> None:
+    first, large, broken, last = decode(FACE, LARGE, LARGE[:-60], FACE)
+    assert isinstance(first, Seen)
+    assert isinstance(large, Seen)
+    assert isinstance(broken, RequestError)
+    assert isinstance(last, Seen)
+    assert (large.faces == 9).all()
+    assert large.pixels > QUICK_PIXELS
+    np.testing.assert_array_equal(first.faces, last.faces)
+
+
+@pytest.mark.parametrize("kind", ["large", "photo"])
+def test_a_face_does_not_wait_for_a_large_image(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def wait(content: bytes, limits: Limits, deadline: float) -> tuple[Image.Image, float, int]:
+        release.wait(10)
+        raise RequestError(422, "no_face", "")
+
+    monkeypatch.setattr(decoding, "decode_picture", wait)
+
+    def see_slowly(content: bytes, limits: Limits, deadline: float) -> Seen:
+        seen = see_crop(content, limits, deadline)
+        release.wait(10)
+        return seen
+
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        see = see_slowly if kind == "large" else see_photo
+        slow = [asyncio.create_task(decoder.decode([LARGE], FOREVER, see)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        begun = time.monotonic()
+        (seen,) = await decoder.decode([FACE], FOREVER)
+        assert isinstance(seen, Seen)
+        assert time.monotonic() - begun < 1
+        assert not any(task.done() for task in slow)
+        release.set()
+        await asyncio.gather(*slow)
+        decoder.stop()
+
+    asyncio.run(work())
+
+
+def test_only_quick_images_are_waited_for() -> None:
+    coming = []
+
+    @contextmanager
+    def note() -> Iterator[None]:
+        coming.append(1)
+        yield
+        coming.append(-1)
+
+    def see(content: bytes, limits: Limits, deadline: float) -> Seen:
+        coming.append(0 if limits.quick_pixels is None else 7)
+        return see_crop(content, limits, deadline)
+
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        await decoder.decode([FACE, LARGE], FOREVER, see, note)
+        decoder.stop()
+
+    asyncio.run(work())
+    assert coming == [1, 7, 7, -1, 0]
