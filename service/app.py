@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
+from service.connections import Connections, raise_file_limit
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
@@ -29,6 +30,7 @@ from service.golden import GoldenError, check_golden
 from service.journal import configure_log
 from service.models import Swapper, make_backend, read_in_use
 from service.predictor import Predictor
+from service.restarts import note_start
 from service.routes import make_app
 from service.settings import DEFAULT_MODEL, Settings, SettingsError
 
@@ -93,6 +95,7 @@ def join_others() -> None:
     folder, index = shared_folder(), bentoml.server_context.worker_index
     if folder is None or index is None:
         return
+    note_start(folder, index)
     try:
         APP.state.balance.join(folder, index - 1, SETTINGS.workers)
     # A full disk is no reason not to serve.
@@ -137,6 +140,7 @@ class FacialEmotion:
     def __init__(self) -> None:
         configure_log(SETTINGS.log_level)
         TRACING.start()
+        raise_file_limit()
         torch.set_num_threads(SETTINGS.threads)
         try:
             backend = make_backend(str(self.model.tag), Path(self.model.path), SETTINGS)
@@ -154,6 +158,7 @@ class FacialEmotion:
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
         join_others()
+        Connections(SETTINGS.head_seconds).watch()
         APP.state.swapper = Swapper(APP, SETTINGS)
         APP.state.swapper.start()
         spare_what_is_loaded()

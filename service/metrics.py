@@ -78,6 +78,9 @@ RELOADS: Final = Counter("emotion_reloads", "Model swaps by outcome", ["outcome"
 # A rise from nothing is none to Prometheus: the first refusal would not be seen.
 for _outcome in ("taken", "refused", "unchanged"):
     RELOADS.labels(_outcome)
+RESTARTS: Final = Counter(
+    "emotion_worker_restarts", "Workers that came back after one that crashed or was killed"
+)
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
 
 

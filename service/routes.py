@@ -36,6 +36,9 @@ from service.refusals import HANDLERS
 from service.settings import Settings
 from service.version import VERSION
 
+_NAMED_LENGTH: Final = 100
+"""Longest path that an error repeats."""
+
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -145,4 +148,6 @@ async def missing(request: Request) -> Response:
             headers = {"Allow": ", ".join(sorted(route.methods or ()))}
             text = f"{request.url.path} does not take this method."
             raise RequestError(405, "method_not_allowed", text, headers)
-    raise RequestError(404, "not_found", f"No {request.url.path} here; see /docs.")
+    path = request.url.path
+    named = path if len(path) <= _NAMED_LENGTH else "such path"
+    raise RequestError(404, "not_found", f"No {named} here; see /docs.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,7 +21,6 @@ DEFAULT_MODEL = "facial-emotion:latest"
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-Key = Annotated[SecretStr, Field(min_length=16, max_length=256)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 
 
@@ -29,7 +29,16 @@ def split_words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def check_key(key: SecretStr) -> SecretStr:
+    """Refuse keys that are easily guessed, or no keys."""
+    length = len(key.get_secret_value())
+    if not 16 <= length <= 256:
+        raise ValueError(f"a key must have 16 to 256 characters; one has {length}")
+    return key
+
+
 Words = BeforeValidator(split_words)
+Key = Annotated[SecretStr, AfterValidator(check_key)]
 
 
 class SettingsError(ValueError):
@@ -76,6 +85,9 @@ class Settings(BaseModel):
     max_buffer_bytes: Count = Field(
         256 * 2**20, description="most bytes of request bodies in a worker; more get 503"
     )
+    head_seconds: Seconds = Field(
+        20.0, description="longest time for a request's head; then the connection is closed"
+    )
     body_seconds: Seconds = Field(20.0, description="longest time for a request's body; then 408")
     answer_seconds: Seconds = Field(
         10.0, description="longest time from a request's body to its answer; then 503"
@@ -89,14 +101,16 @@ class Settings(BaseModel):
     grace_seconds: Seconds = Field(
         25.0, description="time after SIGTERM within which the process leaves"
     )
-    api_keys: Annotated[tuple[Key, ...], Words] = Field((), description="keys that may predict")
-    api_keys_file: Path | None = Field(None, description="file of further such keys")
+    api_keys: Annotated[tuple[Key, ...], Words] = Field(
+        (), description="keys that may predict, between commas or blanks"
+    )
+    api_keys_file: Path | None = Field(None, description="file of further such keys, one a line")
     admin_key: Key | None = Field(None, description="key for /metrics and /admin/reload")
     rate_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="requests a second for each key, after a burst of twice that; 0: no limit"
     )
     cors_origins: Annotated[tuple[Origin, ...], Words] = Field(
-        (), description="origins whose pages may call the service"
+        (), description="origins whose pages may call the service, between commas or blanks"
     )
     log_level: Literal["debug", "info", "warning"] = Field(
         "info", description="info logs each request, debug probes and scrapes, warning only faults"

@@ -118,6 +118,7 @@ def test_a_killed_worker_comes_back(server: tuple[str, int]) -> None:
     assert status(f"{address}/livez") == 200
     wait_until(lambda: len(set(workers(pid)) - first) == 1, 60)
     wait_until(lambda: "emotion_ready 2.0" in httpx.get(f"{address}/metrics").text, 60)
+    assert "emotion_worker_restarts_total 1.0" in httpx.get(f"{address}/metrics").text
 
 
 def test_workers_leave_with_a_killed_parent(environment: dict[str, str]) -> None:

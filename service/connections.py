@@ -1,0 +1,80 @@
+"""Connections that bring no request are closed, and there is room for many.
+
+uvicorn waits without end for the first request of a connection, and for the rest of a head
+that has begun (its keep-alive limit counts only from an answer to the next byte), so that a
+few thousand silent clients could hold every file that a worker may open (Slowloris).
+"""
+
+import asyncio
+import resource
+import time
+import weakref
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_LOOKS: Final = 4
+"""Looks at all connections within the limit; one is closed that much of it late at most."""
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files, connections among them, as the system allows it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Connections:
+    """The open connections of this worker, those waited for among them.
+
+    Args:
+        seconds: longest time in which a head must come, from the connection or its first byte.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """Note each connection from now on, and close what is late; call in the event loop."""
+        for protocol in (HttpToolsProtocol, H11Protocol):
+            self._note_new(protocol)
+        self._task = asyncio.create_task(self._look())
+
+    def close_late(self, now: float) -> int:
+        """Close the connections whose head is late; how many.
+
+        Args:
+            now: on the clock of `time.monotonic`.
+        """
+        waiting = [connection for connection in self._open if _waits_for_head(connection)]
+        since = {connection: self._since.get(connection, now) for connection in waiting}
+        late = [connection for connection, begun in since.items() if now - begun >= self.seconds]
+        self._since = weakref.WeakKeyDictionary(since)
+        for connection in late:
+            connection.transport.close()
+        return len(late)
+
+    def _note_new(self, protocol: Any) -> None:
+        accept = protocol.connection_made
+
+        def connection_made(connection: Any, transport: asyncio.Transport) -> None:
+            accept(connection, transport)
+            self._open.add(connection)
+
+        protocol.connection_made = connection_made
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self.seconds / _LOOKS)
+            self.close_late(time.monotonic())
+
+
+def _waits_for_head(connection: Any) -> bool:
+    if connection.transport.is_closing():
+        return False
+    answered = connection.cycle is None or connection.cycle.response_complete
+    # An idle connection between two requests has the keep-alive limit.
+    return answered and connection.timeout_keep_alive_task is None

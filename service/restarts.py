@@ -1,0 +1,22 @@
+"""Workers that came back: BentoML starts another one without a word."""
+
+from pathlib import Path
+
+from service import metrics
+
+
+def note_start(folder: Path, index: int) -> None:
+    """Tell of a worker that takes the place of one that crashed or was killed.
+
+    Args:
+        folder: of the server's workers only.
+        index: of this worker; one that comes back has that of the one that died.
+    """
+    try:
+        (folder / f"started-{index}").touch(exist_ok=False)
+    except FileExistsError:
+        metrics.RESTARTS.inc()
+        metrics.LOG.error("worker %d is back; the one before it crashed or was killed", index)
+    # A full disk is no reason not to serve.
+    except OSError as error:
+        metrics.LOG.error("a restart of worker %d would not be noted: %s", index, error)

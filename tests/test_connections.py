@@ -1,0 +1,123 @@
+"""Real sockets against uvicorn: who brings no request is closed, who does is not."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.connections import Connections
+
+LIMIT = 0.4
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def answer(scope: Any, receive: Any, send: Any) -> None:
+    """Slower than the limit, as a heavy request may be."""
+    await asyncio.sleep(2 * LIMIT if scope["path"] == "/slow" else 0)
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture(params=["httptools", "h11"])
+def serve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run work against a watched server, with a way to open connections to it."""
+    for protocol in (HttpToolsProtocol, H11Protocol):
+        # Put back when the test is over.
+        monkeypatch.setattr(protocol, "connection_made", protocol.connection_made)
+
+    async def run(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
+        config = uvicorn.Config(
+            answer, http=request.param, lifespan="off", log_level="error", timeout_keep_alive=30
+        )
+        server = uvicorn.Server(config)
+        Connections(LIMIT).watch()
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            task = asyncio.create_task(server.serve([bound]))
+            port = bound.getsockname()[1]
+            while not server.started:
+                await asyncio.sleep(0.01)
+            try:
+                await work(lambda: asyncio.open_connection("127.0.0.1", port))
+            finally:
+                server.should_exit = True
+                await task
+
+    return lambda work: asyncio.run(run(work))
+
+
+async def seconds_to_close(reader: asyncio.StreamReader) -> float:
+    begun = time.monotonic()
+    # What was under way when it was closed is answered by a reset.
+    with suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    return time.monotonic() - begun
+
+
+async def ask(streams: Streams, path: bytes = b"/") -> None:
+    reader, writer = streams
+    writer.write(HEAD.replace(b"/ ", path + b" ", 1) + b"\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"ok"), 5)).startswith(b"HTTP/1.1 200")
+
+
+def test_a_silent_connection_is_closed(serve: Any) -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        reader, writer = await connect()
+        assert 0.7 * LIMIT < await seconds_to_close(reader) < 3 * LIMIT
+        writer.close()
+
+    serve(work)
+
+
+def test_a_dripped_head_is_closed_on_new_and_kept_connections(serve: Any) -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        while not writer.is_closing():
+            writer.write(b"a: b\r\n")
+            await asyncio.sleep(LIMIT / 8)
+
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        for kept in (False, True):
+            streams = await connect()
+            if kept:
+                await ask(streams)
+            dripping = asyncio.create_task(drip(streams[1]))
+            assert await seconds_to_close(streams[0]) < 3 * LIMIT
+            dripping.cancel()
+            streams[1].close()
+
+    serve(work)
+
+
+def test_idle_and_busy_connections_are_kept(serve: Any) -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        streams = await connect()
+        await ask(streams)
+        await asyncio.sleep(3 * LIMIT)
+        await ask(streams, b"/slow")
+        await ask(streams)
+        streams[1].close()
+
+    serve(work)
+
+
+def test_the_file_limit_is_raised() -> None:
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 512));"
+        "from service.connections import raise_file_limit; raise_file_limit();"
+        "print(*r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.split() == ["512", "512"], done.stderr
