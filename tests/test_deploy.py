@@ -328,7 +328,7 @@ def test_compose_mounts_files_that_exist() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for volumes in find(compose["services"], "volumes"):
         for volume in volumes:
-            source = volume.split(":")[0]
+            source = re.sub(r"^\$\{\w+:-([^}]+)\}", r"\1", volume).split(":")[0]
             assert source in compose["volumes"] or (DEPLOY / source).is_file()
 
 
@@ -386,13 +386,15 @@ def test_a_real_prometheus_scrapes_a_loaded_service(
 ) -> None:
     port = free_port()
     shutil.copy(DEPLOY / "alerts.yaml", tmp_path)
+    key = "a-key-of-some-length"
+    (tmp_path / "metrics.key").write_text(f"{key}\n")
     text = (
         (DEPLOY / "prometheus.yaml")
         .read_text()
         .replace("scrape_interval: 5s", "scrape_interval: 1s\n  evaluation_interval: 1s")
     )
     face = (ROOT / "examples" / "face.png").read_bytes()
-    with running({**environment, "EMOTION_WORKERS": "1"}) as (service, _):
+    with running({**environment, "EMOTION_WORKERS": "1", "EMOTION_API_KEYS": key}) as (service, _):
         target = service.removeprefix("http://")
         assert "emotion:3000" in text
         (tmp_path / "prometheus.yaml").write_text(text.replace("emotion:3000", target))
@@ -403,7 +405,12 @@ def test_a_real_prometheus_scrapes_a_loaded_service(
         ) as process:
             try:
                 for image in (*5 * [face], face[:100]):
-                    httpx.post(f"{service}/predict", files={"image": image}, timeout=60)
+                    httpx.post(
+                        f"{service}/predict",
+                        files={"image": image},
+                        headers={"X-API-Key": key},
+                        timeout=60,
+                    )
                 query = 'sum(emotion_predictions_total{job="facial-emotion"})'
                 wait_until(lambda: bool(ask_prometheus(address, f"{query} == 5")), 60)
                 assert ask_prometheus(address, 'up{job="facial-emotion"} == 1')
