@@ -213,6 +213,79 @@ def test_the_camera_shows_what_is_old(faulty: Page) -> None:
     assert len(held) == 1
 
 
+def gaps(page: Page) -> list[float]:
+    """Milliseconds between the frames that the camera has sent."""
+    found: list[float] = page.evaluate(
+        """performance.getEntriesByType("resource")
+            .filter(({ name }) => name.includes("/predict?"))
+            .map(({ startTime }) => startTime)"""
+    )
+    return [later - earlier for earlier, later in pairwise(found)]
+
+
+def wait_for_frames(page: Page, count: int) -> None:
+    """Wait until the camera has sent as many frames from now on."""
+    page.evaluate("performance.clearResourceTimings()")
+    page.wait_for_function(
+        """(count) => performance.getEntriesByType("resource")
+            .filter(({ name }) => name.includes("/predict?")).length >= count""",
+        arg=count,
+    )
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_camera_asks_no_more_than_a_person_sees(faulty: Page) -> None:
+    face = predict("sad", 0.8, box={"left": 9, "top": 40, "side": 90})
+    faulty.route("**/predict?*", lambda route: refuse(route, 422, "no_face"))
+    faulty.click("#camera")
+    expect(faulty.locator("#live .verdict")).to_have_text("no face found")
+    expect(faulty.locator("#pace")).to_contain_text(re.compile(r"an answer, [23] frames a second"))
+    wait_for_frames(faulty, 4)
+    assert min(gaps(faulty)) > 300
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: route.fulfill(json={"faces": [face]}))
+    expect(faulty.locator("#live .verdict")).to_have_text("sad, 80 %")
+    wait_for_frames(faulty, 12)
+    found = gaps(faulty)
+    assert 95 < min(found) < 300
+    assert sum(found) / len(found) >= 100
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_camera_leads_to_the_key_and_back_on_a_phone(
+    context: BrowserContext, server: str
+) -> None:
+    def check(route: Route) -> None:
+        if route.request.headers.get("x-api-key") == "right":
+            route.continue_()
+        else:
+            refuse(route, 401)
+
+    context.route(re.compile(r"/(info$|predict\?)"), check)
+    page = context.new_page()
+    # What a keyboard on the screen leaves of 740 pixels.
+    page.set_viewport_size({"width": 360, "height": 400})
+    page.goto(server)
+    reason = page.locator("#status[role=status][aria-live=polite]")
+    for _ in range(2):
+        page.click("#camera")
+        expect(reason).to_contain_text("asks for a valid access key")
+        expect(page.locator("#key")).to_be_focused()
+        for part in ("#key", "#status"):
+            expect(page.locator(part)).to_be_in_viewport(ratio=1)
+        page.click("#stop-camera")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.click("#camera")
+    page.fill("#key", "right")
+    page.press("#key", "Enter")
+    for part in ("#stop-camera", "#video", "#live .verdict"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    expect(page.locator("#stop-camera")).to_be_focused()
+    expect(reason).to_be_empty()
+
+
 @pytest.mark.slow
 @in_browser
 @pytest.mark.parametrize(
