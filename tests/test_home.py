@@ -604,6 +604,8 @@ def test_it_fits_a_phone(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#files", face)
     expect(page.locator("figure .verdict")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for part in ("#status", "figure .verdict", "figure .bars"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
     with page.expect_popup() as large:
         page.locator("figure .stage a").click()
     assert large.value.url.startswith("blob:")
