@@ -213,6 +213,79 @@ def test_the_camera_shows_what_is_old(faulty: Page) -> None:
     assert len(held) == 1
 
 
+def gaps(page: Page) -> list[float]:
+    """Milliseconds between the frames that the camera has sent."""
+    found: list[float] = page.evaluate(
+        """performance.getEntriesByType("resource")
+            .filter(({ name }) => name.includes("/predict?"))
+            .map(({ startTime }) => startTime)"""
+    )
+    return [later - earlier for earlier, later in pairwise(found)]
+
+
+def wait_for_frames(page: Page, count: int) -> None:
+    """Wait until the camera has sent as many frames from now on."""
+    page.evaluate("performance.clearResourceTimings()")
+    page.wait_for_function(
+        """(count) => performance.getEntriesByType("resource")
+            .filter(({ name }) => name.includes("/predict?")).length >= count""",
+        arg=count,
+    )
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_camera_asks_no_more_than_a_person_sees(faulty: Page) -> None:
+    face = predict("sad", 0.8, box={"left": 9, "top": 40, "side": 90})
+    faulty.route("**/predict?*", lambda route: refuse(route, 422, "no_face"))
+    faulty.click("#camera")
+    expect(faulty.locator("#live .verdict")).to_have_text("no face found")
+    expect(faulty.locator("#pace")).to_contain_text(re.compile(r"an answer, [23] frames a second"))
+    wait_for_frames(faulty, 4)
+    assert min(gaps(faulty)) > 300
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: route.fulfill(json={"faces": [face]}))
+    expect(faulty.locator("#live .verdict")).to_have_text("sad, 80 %")
+    wait_for_frames(faulty, 12)
+    found = gaps(faulty)
+    assert 95 < min(found) < 300
+    assert sum(found) / len(found) >= 100
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_camera_leads_to_the_key_and_back_on_a_phone(
+    context: BrowserContext, server: str
+) -> None:
+    def check(route: Route) -> None:
+        if route.request.headers.get("x-api-key") == "right":
+            route.continue_()
+        else:
+            refuse(route, 401)
+
+    context.route(re.compile(r"/(info$|predict\?)"), check)
+    page = context.new_page()
+    # What a keyboard on the screen leaves of 740 pixels.
+    page.set_viewport_size({"width": 360, "height": 400})
+    page.goto(server)
+    reason = page.locator("#status[role=status][aria-live=polite]")
+    for _ in range(2):
+        page.click("#camera")
+        expect(reason).to_contain_text("asks for a valid access key")
+        expect(page.locator("#key")).to_be_focused()
+        for part in ("#key", "#status"):
+            expect(page.locator(part)).to_be_in_viewport(ratio=1)
+        page.click("#stop-camera")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.click("#camera")
+    page.fill("#key", "right")
+    page.press("#key", "Enter")
+    for part in ("#stop-camera", "#video", "#live .verdict"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    expect(page.locator("#stop-camera")).to_be_focused()
+    expect(reason).to_be_empty()
+
+
 @pytest.mark.slow
 @in_browser
 @pytest.mark.parametrize(
@@ -311,11 +384,53 @@ def test_a_server_that_fails_is_told_in_words(faulty: Page) -> None:
     faulty.route("**/predict_batch*", lambda route: route.abort())
     faulty.set_input_files("#files", FACE)
     expect(faulty.locator("#status")).to_have_text("face.png: The service cannot be reached.")
-    expect(faulty.locator("figure .fault")).to_have_text("The service cannot be reached.")
+    expect(faulty.locator("figure .note")).to_have_text("The service cannot be reached.")
     faulty.unroute("**/predict_batch*")
     faulty.get_by_role("button", name="ask again").click()
     expect(faulty.locator("figure .verdict")).to_have_count(1)
     expect(faulty.locator("#status")).to_have_text("face.png: happy, 93 %.")
+
+
+@pytest.mark.slow
+@in_browser
+def test_pictures_await_a_service_that_is_away(faulty: Page, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(FACE.read_bytes()[:200])
+    asked: list[Route] = []
+
+    def answer_one(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.continue_()
+        else:
+            route.abort()
+
+    faulty.route("**/predict_batch*", answer_one)
+    faulty.set_input_files("#files", [broken] + [FACE] * 31)
+    said = "8 of 32 read: 7 answered, 1 not; 24 await the service. The service cannot be reached."
+    expect(faulty.locator("#status")).to_have_text(said)
+    expect(faulty.locator("figure .fault")).to_have_count(1)
+    expect(faulty.locator("figure .note")).to_have_text(["The service cannot be reached."] * 24)
+    assert len(asked) == 2
+    faulty.unroute("**/predict_batch*")
+    faulty.get_by_role("button", name="ask again for 24 pictures").click()
+    expect(faulty.locator("#status")).to_have_text("24 of 24 read.")
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_file_that_is_gone_is_not_a_service_that_is_away(faulty: Page, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.png"
+    shutil.copy(FACE, gone)
+
+    def lose(route: Route) -> None:
+        gone.unlink(missing_ok=True)
+        route.continue_()
+
+    faulty.route("**/predict_batch*", lose)
+    faulty.set_input_files("#files", [FACE] * 8 + [gone, FACE])
+    expect(faulty.locator("#status")).to_have_text("10 of 10 read: 9 answered, 1 not.")
+    expect(faulty.locator("figure .fault")).to_have_text("The browser cannot read this file.")
 
 
 @pytest.mark.slow
@@ -347,12 +462,12 @@ def test_no_group_hurries_a_busy_service(faulty: Page) -> None:
 
     faulty.route("**/predict_batch*", note)
     faulty.set_input_files("#files", [FACE] * 9)
-    expect(faulty.locator("#status")).to_have_text("9 of 9 read: 0 answered, 9 not. Full.")
+    expect(faulty.locator("#status")).to_have_text("0 of 9 read; 9 await the service. Full.")
     pairs = pairwise(times)
     assert len(times) == 8
     assert min(later - earlier for earlier, later in pairs) > 0.25
     faulty.unroute("**/predict_batch*")
-    faulty.get_by_role("button", name="ask again for the 9 that failed").click()
+    faulty.get_by_role("button", name="ask again for 9 pictures").click()
     expect(faulty.locator("#status")).to_have_text("9 of 9 read.")
     expect(faulty.get_by_role("button", name="ask again")).to_have_count(0)
 
@@ -369,7 +484,7 @@ def test_a_refusal_is_told_in_words(faulty: Page, status: int, said: str) -> Non
     )
     faulty.set_input_files("#files", FACE)
     expect(faulty.locator("#status")).to_contain_text(said)
-    expect(faulty.locator("figure .fault")).to_contain_text(said)
+    expect(faulty.locator("figure .note")).to_contain_text(said)
 
 
 @pytest.mark.slow
@@ -388,10 +503,10 @@ def test_a_slow_service_is_waited_for_until_stopped(context: BrowserContext, ser
     page.get_by_role("button", name="stop").click()
     expect(page.locator("#status")).to_have_text("Stopped; 0 of 3 answered.")
     expect(page.locator("#working")).to_be_hidden()
-    expect(page.locator("figure .fault")).to_have_text(["Stopped before the answer."] * 3)
+    expect(page.locator("figure .note")).to_have_text(["Stopped before the answer."] * 3)
     assert len(held) == 1
     page.unroute("**/predict_batch*")
-    page.get_by_role("button", name="ask again for the 3 that failed").click()
+    page.get_by_role("button", name="ask again for 3 pictures").click()
     expect(page.locator("#status")).to_have_text("3 of 3 read.")
 
 
@@ -489,6 +604,8 @@ def test_it_fits_a_phone(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#files", face)
     expect(page.locator("figure .verdict")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for part in ("#status", "figure .verdict", "figure .bars"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
     with page.expect_popup() as large:
         page.locator("figure .stage a").click()
     assert large.value.url.startswith("blob:")

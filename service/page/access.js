@@ -7,13 +7,13 @@ import { unlessStopped } from "./send.js";
 
 let accepted = null;
 
-/** Settled once the service accepts a key; opens the box for it. Throws a Fault when stopped. */
+/** Settled once the service accepts a key; leads to the box for it. Throws a Fault when stopped. */
 export function waitForKey(signal) {
   byId("access").open = true;
-  if (!accepted) {
-    accepted = Promise.withResolvers();
-    byId("key").focus();
-  }
+  byId("key").focus({ preventScroll: true });
+  // At the top, so that on a phone the reason in the status line below is seen as well.
+  byId("access").scrollIntoView({ block: "start" });
+  accepted ??= Promise.withResolvers();
   return unlessStopped(accepted.promise, signal);
 }
 

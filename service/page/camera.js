@@ -1,16 +1,22 @@
-/** The camera, read live: the next frame is sent when the last one is answered. */
+/** The camera, read live: the next frame is sent when the last one is answered, and not too soon. */
 
 import { waitForKey } from "./access.js";
-import { showBoxes } from "./boxes.js";
 import { byId, make, say } from "./elements.js";
 import { choice, possible, ready } from "./info.js";
-import { predictions, showPrediction } from "./prediction.js";
+import { goToCamera, showAge, showFaces, showPace, showWords } from "./live.js";
+import { predictions } from "./prediction.js";
 import { pause, send } from "./send.js";
 
 const WIDTH = 320;
 
-/** Milliseconds after which an answer is shown as old. */
-const OLD = 1000;
+/**
+ * Milliseconds from one frame to the next, at least. A face that moves looks no more alive with more
+ * than ten answers a second, which would only be a load on the service.
+ */
+const APART = 100;
+
+/** The same while no face is in view: nobody may be there, and one who comes waits a moment only. */
+const APART_FACELESS = 333;
 
 /** Seconds before a service is asked again that did not say when. */
 const REST = 2;
@@ -31,65 +37,61 @@ function grabFrame(video, canvas, isWhole) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
 }
 
+/** The faces in a frame: none where the service finds none. */
+async function findFaces(wanted, body, signal) {
+  const headers = { "Content-Type": "image/jpeg" };
+  try {
+    return predictions(await send(`predict?faces=${wanted}`, { method: "POST", body, headers }, signal));
+  } catch (fault) {
+    if (fault.code === "no_face") return [];
+    throw fault;
+  }
+}
+
+/** Wait until the next frame may be sent, and is seen: a page in the background sends none. */
+async function waitForFrame(due) {
+  await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
+  await new Promise(requestAnimationFrame);
+}
+
 /** Read frame after frame until the signal says stop. */
 async function follow(signal) {
   const canvas = make("canvas");
   let last = performance.now();
-  const clock = setInterval(() => showAge(performance.now() - last), OLD / 4);
+  const clock = setInterval(() => showAge(performance.now() - last), 250);
   while (!signal.aborted) {
+    let sent = performance.now();
+    let apart = APART;
     try {
       const wanted = possible(choice());
       const body = await grabFrame(byId("video"), canvas, wanted === "auto");
-      const sent = performance.now();
-      const headers = { "Content-Type": "image/jpeg" };
-      const answer = await send(`predict?faces=${wanted}`, { method: "POST", body, headers }, signal);
+      sent = performance.now();
+      const found = await findFaces(wanted, body, signal);
       const now = performance.now();
-      showLive(predictions(answer), canvas);
+      showFaces(found, canvas);
       showPace(now - sent, now - last);
       last = now;
+      if (!found.length) apart = APART_FACELESS;
     } catch (fault) {
       if (!signal.aborted) await showTrouble(fault, signal).catch(() => {});
       last = performance.now();
     }
-    await new Promise(requestAnimationFrame);
+    await waitForFrame(sent + apart);
   }
   clearInterval(clock);
 }
 
-function showLive(found, { width, height }) {
-  const name = (number) => (found.length > 1 ? [`face ${number + 1}: `] : []);
-  const faces = found.map((prediction, number) => make("div", "face", ...showPrediction(prediction, ...name(number))));
-  byId("live-answer").replaceChildren(...faces);
-  showBoxes(byId("stage"), found, width, height);
-  byId("live").classList.remove("old");
-}
-
-function showPace(took, apart) {
-  const rate = 1000 / apart;
-  const digits = rate < 0.95 ? 1 : 0;
-  byId("pace").textContent = `${took.toFixed(0)} ms an answer, ${rate.toFixed(digits)} frames a second`;
-}
-
-/** Fade an answer that is no longer that of the face before the camera. */
-function showAge(milliseconds) {
-  if (milliseconds < OLD || !byId("live-answer").querySelector(".verdict")) return;
-  byId("live").classList.add("old");
-  byId("pace").textContent = `waiting for an answer, ${Math.floor(milliseconds / 1000)} s …`;
-}
-
 /** Show why a frame has no answer, and wait until another may be sent. */
-async function showTrouble({ status, code, message, seconds = REST }, signal) {
-  const isFaceless = code === "no_face";
-  const words = isFaceless ? make("p", "verdict unsure", "no face found") : make("p", "fault", message);
-  byId("live-answer").replaceChildren(words);
-  byId("live").classList.remove("old");
-  showBoxes(byId("stage"), [], 1, 1);
-  byId("pace").textContent = "";
-  if (isFaceless) return;
+async function showTrouble({ status, message, seconds = REST }, signal) {
   if (status === 401) {
+    showWords("waiting for the access key …");
+    say(message, true);
     await waitForKey(signal);
+    say("");
+    goToCamera();
     return;
   }
+  showWords(message, "fault");
   byId("pace").textContent = `asking again in ${seconds} s …`;
   await pause(seconds, signal);
 }
@@ -120,12 +122,10 @@ async function startCamera() {
   byId("stage").classList.toggle("mirrored", track.getSettings().facingMode !== "environment");
   byId("video").srcObject = stream;
   await byId("video").play();
-  byId("live-answer").replaceChildren(make("p", "name", "waiting for the first answer …"));
-  byId("pace").textContent = "";
+  showWords("waiting for the first answer …");
   byId("live").hidden = false;
   byId("camera").hidden = true;
-  byId("stop-camera").focus({ preventScroll: true });
-  byId("live").scrollIntoView({ block: "start" });
+  goToCamera();
   say("");
   running = new AbortController();
   follow(running.signal);

@@ -10,6 +10,9 @@ function take(files) {
   if (!items.length) return;
   byId("answers").prepend(...items.map(({ figure }) => figure));
   enqueue(items);
+  // On a phone the answers would come below the window's edge.
+  const progress = byId("progress");
+  if (progress.getBoundingClientRect().top > innerHeight / 2) progress.scrollIntoView({ block: "start" });
 }
 
 export function startFiles() {

@@ -31,12 +31,16 @@ export function showWaiting({ place, stage, figure }) {
   showBoxes(stage, [], 1, 1);
 }
 
-/** Show what is wrong, and buttons that may help: words and what to do when they are pressed. */
-export function showFault(item, words, helps) {
+/**
+ * Show why there is no answer, and buttons that may help: words and what to do when they are pressed.
+ *
+ * @param kind "fault" where the picture is at fault, else "note".
+ */
+export function showMissing(item, kind, words, helps) {
   item.said = words;
   item.place.ariaBusy = "false";
   const buttons = helps.map(([name, act]) => makeButton(name, act));
-  item.place.replaceChildren(make("p", "fault", words), ...buttons);
+  item.place.replaceChildren(make("p", kind, words), ...buttons);
 }
 
 export async function showAnswer(item, answer) {

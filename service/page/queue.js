@@ -2,20 +2,18 @@
 
 import { ask, pauseBusy } from "./ask.js";
 import { byId, hide, say } from "./elements.js";
+import { chooseReadable, takeGroup } from "./groups.js";
 import { possible, ready } from "./info.js";
-import { showAnswer, showFault, showWaiting } from "./item.js";
+import { showAnswer, showMissing, showWaiting } from "./item.js";
 import { unlessStopped } from "./send.js";
-
-const GROUP = 8;
-const GROUP_BYTES = 8 * 2 ** 20;
 
 /** Seconds without an answer after which the time is told. */
 const LONG = 5;
 
 const waiting = [];
-/** Items that may be answered when they are asked again. */
+/** Items that await the service: they may be answered when it is asked again. */
 const failed = new Set();
-/** What is being worked through: its counts, its last fault, how to stop it; or null. */
+/** What is being worked through: its counts, the last trouble with the service, how to stop it; or null. */
 let run = null;
 
 /** Send items, after those that wait already. */
@@ -33,40 +31,25 @@ export function enqueue(items) {
   if (begins) work();
 }
 
-/** Files for one request: few, so that the first answers come early, and not too large together. */
-function takeGroup() {
-  const group = [];
-  let bytes = 0;
-  while (waiting.length && group.length < GROUP) {
-    const { file, choice } = waiting[0];
-    bytes += file.size;
-    if (group.length && (bytes > GROUP_BYTES || choice !== group[0].choice)) break;
-    group.push(waiting.shift());
-  }
-  return group;
-}
-
 async function work() {
   run.since = performance.now();
   byId("working").hidden = false;
   const clock = setInterval(showTime, 1000);
   const { signal } = run.stop;
   await unlessStopped(ready, signal).catch(() => {});
-  const halves = [];
-  while (halves.length || waiting.length) {
-    const group = halves.shift() ?? takeGroup();
+  const parts = [];
+  while (parts.length || waiting.length) {
+    const group = parts.shift() ?? takeGroup(waiting);
     try {
       await answer(group, signal);
     } catch (fault) {
-      if (isTooMuch(fault) && group.length > 1) {
-        const middle = Math.ceil(group.length / 2);
-        halves.unshift(group.slice(0, middle), group.slice(middle));
-      } else {
-        for (const item of group) fail(item, fault);
-        run.trouble = fault.message;
+      parts.unshift(...(await divide(group, fault)));
+      // What follows would only fail as well, and slowly where nothing refuses it.
+      if (fault.isAway && group.every((item) => failed.has(item))) {
+        for (const item of [...parts.splice(0).flat(), ...waiting.splice(0)]) fail(item, fault);
       }
       // What follows would only be refused as well.
-      if (fault.seconds && (halves.length || waiting.length)) await pauseBusy(fault, signal).catch(() => {});
+      if (fault.seconds && (parts.length || waiting.length)) await pauseBusy(fault, signal).catch(() => {});
     }
     run.since = performance.now();
     showProgress();
@@ -77,6 +60,18 @@ async function work() {
 
 /** Whether fewer pictures in one request may be answered. */
 const isTooMuch = ({ status, code }) => status === 413 || code === "deadline_exceeded";
+
+/** The parts of a group that may be answered although it was not; none once its items show why. */
+async function divide(group, fault) {
+  const readable = fault.isAway ? await chooseReadable(group) : group;
+  if (readable.length < group.length) return readable.length ? [readable] : [];
+  if (isTooMuch(fault) && group.length > 1) {
+    const middle = Math.ceil(group.length / 2);
+    return [group.slice(0, middle), group.slice(middle)];
+  }
+  for (const item of group) fail(item, fault);
+  return [];
+}
 
 /** Ask for a group and show what comes back; throws a Fault that concerns all of it. */
 async function answer(group, signal) {
@@ -105,22 +100,27 @@ function refuse(item, { code, message }) {
     item.choice = "crop";
     enqueue([item]);
   };
-  showFault(item, words, isFaceless ? [["read it as one face", readAsFace]] : []);
+  showMissing(item, "fault", words, isFaceless ? [["read it as one face", readAsFace]] : []);
 }
 
 /** Show why a picture was not answered, and offer to ask again unless it is of no use. */
 function fail(item, { status, message }) {
   if (status === 413) {
-    showFault(item, message, []);
+    showMissing(item, "fault", message, []);
     return;
   }
   failed.add(item);
-  showFault(item, message, [["ask again", () => enqueue([item])]]);
+  run.trouble = message;
+  showMissing(item, "note", message, [["ask again", () => enqueue([item])]]);
 }
 
+/** How many of the items await the service. */
+const countLeft = (items) => items.filter((item) => failed.has(item)).length;
+
 function showProgress() {
-  const done = [...run.items].filter(({ place }) => place.ariaBusy === "false").length;
-  if (done < run.items.size) say(`${done} of ${run.items.size} read …`);
+  const items = [...run.items];
+  const isDone = ({ place }) => place.ariaBusy === "false";
+  if (!items.every(isDone)) say(`${items.filter(isDone).length - countLeft(items)} of ${items.length} read …`);
 }
 
 function showTime() {
@@ -129,27 +129,36 @@ function showTime() {
 }
 
 function showEnd() {
-  const { items, answered, trouble, stop } = run;
+  const words = tellEnd(run);
+  const isTrouble = countLeft([...run.items]) > 0;
   run = null;
   byId("elapsed").textContent = "";
   hide(byId("working"));
   showAgain();
-  say(tellEnd([...items], answered, trouble, stop.signal.aborted), Boolean(trouble));
+  say(words, isTrouble);
 }
 
-/** The end of a run in words: of one picture its answer, of several how many were answered. */
-function tellEnd(items, answered, trouble, wasStopped) {
+/**
+ * The end of a run in words: of one picture its answer, of several how many were answered. Those that await
+ * the service are not called read: nothing is known about them.
+ */
+function tellEnd(run) {
+  const { answered, trouble, stop } = run;
+  const items = [...run.items];
   if (items.length === 1) return `${items[0].name}: ${items[0].said}`.replace(/[^.]$/, "$&.");
-  if (wasStopped) return `Stopped; ${answered} of ${items.length} answered.`;
-  const missing = items.length - answered;
+  if (stop.signal.aborted) return `Stopped; ${answered} of ${items.length} answered.`;
+  const left = countLeft(items);
+  const read = items.length - left;
+  const missing = read - answered;
   const counts = missing ? `: ${answered} answered, ${missing} not` : "";
-  return `${items.length} of ${items.length} read${counts}. ${trouble}`.trim();
+  const rest = left ? `; ${left} await the service. ${trouble}` : ".";
+  return `${read} of ${items.length} read${counts}${rest}`;
 }
 
 /** Offer to ask again for all that failed, where the figures' own buttons would be many. */
 function showAgain() {
   const button = byId("again");
-  button.textContent = `ask again for the ${failed.size} that failed`;
+  button.textContent = `ask again for ${failed.size} pictures`;
   if (failed.size > 1 && !run) button.hidden = false;
   else hide(button);
 }

@@ -9,7 +9,7 @@ const LONGEST_PAUSE = 20;
  * What went wrong, in words for people.
  *
  * `status` and `code` are the service's where it answered; `seconds` is the pause that it asks for
- * where it is busy (429, 503).
+ * where it is busy (429, 503); `isAway` is true where it cannot be reached.
  */
 export class Fault extends Error {
   constructor(words, facts = {}) {
@@ -43,8 +43,8 @@ export async function send(path, options = {}, signal = undefined) {
     answer = await readBody(response);
   } catch (error) {
     if (signal?.aborted) throw stopped();
-    const slow = error.name === "TimeoutError";
-    throw new Fault(slow ? "The service took over a minute." : "The service cannot be reached.");
+    if (error.name === "TimeoutError") throw new Fault("The service took over a minute.");
+    throw new Fault("The service cannot be reached.", { isAway: true });
   }
   if (response.ok && answer) return answer;
   throw toFault(response, answer?.error ?? {});
