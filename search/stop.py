@@ -13,11 +13,19 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, for what ends at once as on Ctrl-C; only the exit status tells them apart."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C.
+
+    CPython ends a process by SIGINT, whatever its exit status, where a `KeyboardInterrupt` of
+    just that class once left `exec`, which every data class calls when it is made.
+    """
+
+
 _RAISED: Final[list[KeyboardInterrupt]] = []
 
 
 def raise_on_signals() -> None:
-    """From now on SIGTERM raises `Terminated` and Ctrl-C `KeyboardInterrupt`, once each."""
+    """From now on SIGTERM raises `Terminated` and Ctrl-C `Interrupted`, once each."""
     signal.signal(signal.SIGTERM, _raise)
     signal.signal(signal.SIGINT, _raise)
 
@@ -32,7 +40,7 @@ def _raise(number: int, _: FrameType | None) -> None:
     # The next one must not end the tidying up, unless somebody insists.
     again = signal.SIG_IGN if number == signal.SIGTERM else signal.default_int_handler
     signal.signal(number, again)
-    _RAISED.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+    _RAISED.append(Terminated() if number == signal.SIGTERM else Interrupted())
     raise _RAISED[-1]
 
 

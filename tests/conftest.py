@@ -2,6 +2,7 @@
 
 import csv
 import io
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from tests.live import make_store
 
 TINY = ResidualConfig(stem_channels=8, channels=(8, 16), depths=(1, 1))
 
+
+# A shell's background job ignores Ctrl-C, and so would every process that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `pytest --hypothesis-profile long` takes the second.
 for name, count in (("quick", 250), ("long", 10_000)):

@@ -71,11 +71,12 @@ def test_a_folder_is_labelled(
     (broken,) = (row for row in rows if row["error"])
     assert (broken["image"], broken["error"]) == ("broken.JPG", "unsupported_format")
     assert all(row["label"] in LABELS for row in rows if not row["error"])
-    before = out.read_bytes()
     # The failure of the first run is still in the table.
     assert main([*arguments, "--quiet"]) == 2
     assert "1 labelled, 0 failed; before: 8 labelled, 1 failed" in capsys.readouterr().out
-    assert out.read_bytes() == before
+    # The last image may stand in another batch the second time, and be rounded otherwise.
+    assert read_table(out)[:-1] == rows[:-1]
+    assert all(row["image"] == was["image"] for row, was in zip(read_table(out), rows, strict=True))
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])

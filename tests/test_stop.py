@@ -1,5 +1,6 @@
 """A retrain that is killed or told to stop, as a process, ends with the weights of a whole one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_faces, write_folder
+from tests.live import ROOT
 
 COMMAND = [sys.executable, "-m", "search", "retrain", "--network", "compact", "--recipe", "modern"]
 
@@ -36,6 +38,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return finish(data, tmp_path_factory.mktemp("whole"))
+
+
+RAISED_IN_EXEC = """
+import os, signal
+from search.stop import raise_on_signals
+
+raise_on_signals()
+try:
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+
+
+def test_ctrl_c_within_exec_keeps_the_exit_status(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(RAISED_IN_EXEC)
+    command = [sys.executable, "-m", "interrupted"]
+    variables = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    assert subprocess.run(command, env=variables, check=False).returncode == 130
 
 
 LOSE = """
