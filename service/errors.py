@@ -6,6 +6,9 @@ from starlette.responses import JSONResponse
 
 from service import metrics
 
+RETRY_AFTER: Final = "1"
+"""Seconds, in the answers of 429 and 503 that do not know better."""
+
 _CLOSING: Final = (408, 413)
 """After these the rest of the body is not read, so the connection cannot go on."""
 
@@ -36,7 +39,7 @@ class RequestError(Exception):
         metrics.REJECTIONS.labels(self.code).inc()
         headers = dict(self.headers)
         if self.status in (429, 503):
-            headers.setdefault("Retry-After", "1")
+            headers.setdefault("Retry-After", RETRY_AFTER)
         if self.status in _CLOSING:
             headers["Connection"] = "close"
         return JSONResponse(self.body(), self.status, headers)

@@ -55,7 +55,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         route = scope["path"] if scope["path"] in self.paths else "other"
-        request_id = _choose_id(scope)
+        request_id = choose_id(scope)
         REQUEST_ID.set(request_id)
         begun, status = time.perf_counter(), 0
 
@@ -94,7 +94,8 @@ class Gate:
             headers["Connection"] = "close"
 
 
-def _choose_id(scope: Scope) -> str:
+def choose_id(scope: Scope) -> str:
+    """The request's id: the client's where it is plain, else a new one."""
     named = Headers(scope=scope).get("x-request-id", "")
     # Not from the system: each call there hands the interpreter to another thread.
     return named if _ID.fullmatch(named) else f"{random.getrandbits(64):016x}"

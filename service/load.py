@@ -18,15 +18,24 @@ class Load:
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.requests = self.bytes = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether there are `max_requests` in work."""
+        return self.requests >= self.max_requests
+
+    def refusal(self) -> RequestError:
+        """503, for what comes while it is full."""
+        text = f"The service is busy: {self.max_requests} requests are in work."
+        return RequestError(503, "unavailable", text)
+
     def check(self) -> None:
         """Refuse before any work when the worker is busy already.
 
         Raises:
             RequestError: 503.
         """
-        if self.requests >= self.max_requests:
-            text = f"The service is busy: {self.requests} requests are in work."
-            raise RequestError(503, "unavailable", text)
+        if self.full:
+            raise self.refusal()
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -82,7 +82,7 @@ def test_a_busy_worker_refuses_at_once() -> None:
         await asyncio.sleep(0.2)
         begun = time.monotonic()
         answer = await client.post("/predict", files={"image": FACE})
-        assert time.monotonic() - begun < 0.1
+        assert time.monotonic() - begun < 0.5
         assert code(answer) == (503, "unavailable")
         assert answer.headers["retry-after"] == "1"
         assert (await client.get("/livez")).status_code == 200
