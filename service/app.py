@@ -29,6 +29,7 @@ from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
 from service.journal import configure_log
 from service.models import Swapper, make_backend, read_in_use
+from service.overload import Overload
 from service.predictor import Predictor
 from service.restarts import note_start
 from service.routes import make_app
@@ -159,6 +160,9 @@ class FacialEmotion:
         leave_with_parent()
         join_others()
         Connections(SETTINGS.head_seconds).watch()
+        # These refusals have no CORS headers, without which a page could not read them.
+        if not SETTINGS.cors_origins:
+            Overload(APP.state.load, APP.state.health).watch()
         APP.state.swapper = Swapper(APP, SETTINGS)
         APP.state.swapper.start()
         spare_what_is_loaded()

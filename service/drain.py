@@ -27,18 +27,23 @@ def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float)
     finish = signal.getsignal(signal.SIGTERM)
     if not callable(finish) or threading.current_thread() is not threading.main_thread():
         return
-    loop = asyncio.get_running_loop()
+    loop, told = asyncio.get_running_loop(), threading.Event()
 
+    # It may come while this thread holds any lock, a metric's or the log's, and takes none itself.
     def begin(number: int, frame: FrameType | None) -> None:
         if health.draining:
             return
         health.draining = True
-        metrics.READY.set(0)
-        watchdog = threading.Timer(grace_seconds, _leave)
-        watchdog.daemon = True
-        watchdog.start()
+        told.set()
         loop.call_soon_threadsafe(loop.call_later, drain_seconds, finish, number, frame)
 
+    def watch() -> None:
+        told.wait()
+        metrics.READY.set(0)
+        time.sleep(grace_seconds)
+        _leave()
+
+    threading.Thread(target=watch, daemon=True).start()
     signal.signal(signal.SIGTERM, begin)
 
 
@@ -62,5 +67,9 @@ def leave_with_parent(seconds: float = 1.0) -> None:
 
 
 def _leave() -> None:
-    metrics.LOG.error("the grace time is over; leaving with work unfinished")
+    text = "the grace time is over; leaving with work unfinished"
+    # What hangs may hold the log's lock.
+    telling = threading.Thread(target=metrics.LOG.error, args=(text,), daemon=True)
+    telling.start()
+    telling.join(1)
     os._exit(1)

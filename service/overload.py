@@ -1,16 +1,16 @@
 """What comes while the worker is busy is refused for little, and not at once.
 
 A flood comes to the same cores as the answers do: each refusal costs some, and a client that
-asks again at once pays with the service's time. So a refusal is made before everything that a
-request passes otherwise, and held back for a moment, which slows such a client down and which
-no other one notices.
+asks again at once pays with the service's time. So a refusal is made in uvicorn's protocol,
+before a task, the middlewares and the route are begun for it (half of its cost), and held
+back for a moment, which slows such a client down and which no other one notices.
 """
 
 import asyncio
 import json
-from typing import Final
+from typing import Any, Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
 from service.errors import RETRY_AFTER
@@ -18,10 +18,13 @@ from service.gate import SAFE_HEADERS, choose_id
 from service.health import Health
 from service.load import Load
 
-HOLD_SECONDS: Final = 0.06
+HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
+"""The paths that ask for the network; all others are answered even then."""
+
+HOLD_SECONDS: Final = 0.05
 """A busy worker's event loop is some tens of milliseconds late; together below 0.1 s."""
 
-MAX_HELD: Final = 1000
+MAX_HELD: Final = 2000
 """Most refusals held back in a worker; each may have 64 KiB of a body in memory."""
 
 _TOLD_SECONDS: Final = 1.0
@@ -29,54 +32,67 @@ _TOLD_SECONDS: Final = 1.0
 
 
 class Overload:
-    """ASGI middleware in front of all others.
+    """Refuses in place of the application within.
 
     Args:
-        app: the application within.
         load: what the worker has taken on.
-        health: while it drains, the application within answers, and closes the connection.
-        paths: what is refused; all other paths are answered even then.
+        health: while it drains, the application answers, and closes the connection.
     """
 
-    def __init__(self, app: ASGIApp, load: Load, health: Health, paths: frozenset[str]) -> None:
-        self.app, self.load, self.health = app, load, health
+    def __init__(self, load: Load, health: Health) -> None:
+        self.load, self.health = load, health
         self.held = 0
-        self._counters = {path: metrics.REQUESTS.labels(path, 503) for path in paths}
+        self._counters = {path: metrics.REQUESTS.labels(path, 503) for path in HEAVY}
         self._codes = metrics.REJECTIONS.labels("unavailable")
         self._body = json.dumps(load.refusal().body()).encode()
-        self._headers = _encode_headers(len(self._body))
+        self._head = _encode_head(len(self._body))
         self._untold = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or refuse it where there is no room even after a moment."""
-        counter = self._counters.get(scope["path"]) if scope["type"] == "http" else None
-        if counter is None or not self.load.full or self.health.draining:
-            await self.app(scope, receive, send)
-            return
-        await self._hold()
-        if not self.load.full:
-            await self.app(scope, receive, send)
-            return
-        counter.inc()
-        self._codes.inc()
-        self._note()
-        await self._refuse(scope, send)
+    def watch(self) -> None:
+        """Refuse from now on; call in the event loop."""
+        protocol: Any = HttpToolsProtocol
+        start = protocol._start_asgi_task
 
-    async def _hold(self) -> None:
-        if self.held >= MAX_HELD:
-            return
-        self.held += 1
-        try:
-            await asyncio.sleep(HOLD_SECONDS)
-        finally:
+        def start_or_hold(connection: Any, cycle: Any, app: Any) -> None:
+            if not self._refuses(cycle.scope):
+                start(connection, cycle, app)
+            elif self.held >= MAX_HELD:
+                self._refuse(connection, cycle)
+            else:
+                self.held += 1
+                connection.loop.call_later(HOLD_SECONDS, release, connection, cycle, app)
+
+        def release(connection: Any, cycle: Any, app: Any) -> None:
             self.held -= 1
+            if cycle.disconnected:
+                return
+            if self._refuses(cycle.scope):
+                self._refuse(connection, cycle)
+            else:
+                start(connection, cycle, app)
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        headers = [*self._headers, (b"x-request-id", choose_id(scope).encode())]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": self._body})
+        protocol._start_asgi_task = start_or_hold
 
-    def _note(self) -> None:
+    def _refuses(self, scope: Any) -> bool:
+        busy = self.load.full and not self.health.draining
+        return busy and scope["path"] in HEAVY and scope["method"] == "POST"
+
+    def _refuse(self, connection: Any, cycle: Any) -> None:
+        # Who waits to be told to go on may not send the body, and who does not read gets no more.
+        closes = cycle.waiting_for_100_continue or connection.flow.write_paused
+        cycle.keep_alive = cycle.keep_alive and not closes
+        cycle.response_started = cycle.response_complete = True
+        named = b"x-request-id: %s\r\n" % choose_id(cycle.scope).encode()
+        ending = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        connection.transport.write(b"".join((self._head, named, ending, self._body)))
+        if not cycle.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
+        self._count(cycle.scope["path"])
+
+    def _count(self, path: str) -> None:
+        self._counters[path].inc()
+        self._codes.inc()
         if not self._untold:
             asyncio.get_running_loop().call_later(_TOLD_SECONDS, self._tell)
         self._untold += 1
@@ -87,11 +103,12 @@ class Overload:
         self._untold = 0
 
 
-def _encode_headers(length: int) -> list[tuple[bytes, bytes]]:
-    named = {
+def _encode_head(length: int) -> bytes:
+    headers = {
         **SAFE_HEADERS,
         "Content-Type": "application/json",
         "Content-Length": str(length),
         "Retry-After": RETRY_AFTER,
     }
-    return [(name.lower().encode(), value.encode()) for name, value in named.items()]
+    lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
+    return "".join(["HTTP/1.1 503 Service Unavailable\r\n", *lines]).encode()

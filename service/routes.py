@@ -31,7 +31,6 @@ from service.images import Limits
 from service.load import Load
 from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.options import SEE
-from service.overload import Overload
 from service.predictions import predict, predict_batch
 from service.refusals import HANDLERS
 from service.settings import Settings
@@ -39,9 +38,6 @@ from service.version import VERSION
 
 _NAMED_LENGTH: Final = 100
 """Longest path that an error repeats."""
-
-HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
-"""The paths that ask for the network, refused when the worker is busy."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -54,7 +50,6 @@ def make_app(settings: Settings | None = None) -> Starlette:
     """
     settings = settings or Settings()
     health, balance = Health(), Balance()
-    load = Load(settings.max_requests, settings.max_buffer_bytes)
     routes = make_routes()
     paths = frozenset(route.path for route in routes if isinstance(route, Route))
     cors = Middleware(
@@ -64,12 +59,9 @@ def make_app(settings: Settings | None = None) -> Starlette:
         allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
         expose_headers=("Retry-After", "X-Request-ID"),
     )
-    overload = Middleware(Overload, load=load, health=health, paths=HEAVY)
     app = Starlette(
         routes=routes,
         middleware=[
-            # Its refusals have no CORS headers, without which a page could not read them.
-            *([] if settings.cors_origins else [overload]),
             Middleware(Gate, health=health, balance=balance, paths=paths),
             *([cors] if settings.cors_origins else []),
             Middleware(Access, settings=settings),
@@ -77,7 +69,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
         exception_handlers=HANDLERS,
     )
     app.state.health, app.state.balance = health, balance
-    app.state.load = load
+    app.state.load = Load(settings.max_requests, settings.max_buffer_bytes)
     app.state.explaining = anyio.CapacityLimiter(1)
     limits = Limits(pixels=settings.max_pixels, whole_pixels=settings.max_whole_pixels)
     app.state.decoder = Decoder(settings.threads, limits, settings.max_request_pixels)

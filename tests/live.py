@@ -78,7 +78,11 @@ def running(
             yield address, process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(40)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def status(address: str) -> int:

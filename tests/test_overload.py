@@ -1,35 +1,51 @@
 import asyncio
 import logging
+import re
+import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import overload
+from service.overload import Overload
 from service.settings import Settings
 from tests.conftest import encode, make_faces
-from tests.serving import even, with_client
+from tests.serving import even, serving
 
 FACE = encode(make_faces(1).images[0])
 
 Flood = Callable[[httpx.AsyncClient, threading.Event], Awaitable[None]]
+Run = Callable[[Flood], None]
 
 
-def when_full(flood: Flood, **settings: object) -> None:
-    """Run `flood` with a client of a worker that is full until the event is set."""
+@pytest.fixture
+def when_full(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a flood at a worker of one place, which is taken until the event is set."""
+    # Put back when the test is over.
+    start = HttpToolsProtocol._start_asgi_task
+    monkeypatch.setattr(HttpToolsProtocol, "_start_asgi_task", start)
+    return lambda flood: asyncio.run(asyncio.wait_for(run(flood), 20))
+
+
+async def run(flood: Flood) -> None:
     release = threading.Event()
 
     def wait(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         release.wait(5)
         return even(faces)
 
-    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+    async with serving(Settings(max_requests=1), wait) as app, listening(app) as client:
+        Overload(app.state.load, app.state.health).watch()
         first = asyncio.create_task(ask(client))
         while not app.state.load.full:
             await asyncio.sleep(0.01)
@@ -38,18 +54,39 @@ def when_full(flood: Flood, **settings: object) -> None:
         assert (await first).status_code == 200
         assert app.state.load.requests == 0
 
-    with_client(Settings.model_validate({"max_requests": 1, **settings}), work, wait)
+
+@asynccontextmanager
+async def listening(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application on uvicorn."""
+    server = uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        task = asyncio.create_task(server.serve([bound]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=address) as client:
+            yield client
+        server.should_exit = True
+        await task
 
 
 async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
     return await client.post("/predict", files={"image": FACE}, headers=headers)
 
 
+async def read_status(reader: asyncio.StreamReader) -> int:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = re.search(r"content-length: (\d+)", head)
+    assert length
+    await reader.readexactly(int(length[1]))
+    return int(head.split()[1])
+
+
 def count(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def test_a_refusal_tells_all_that_others_do() -> None:
+def test_a_refusal_tells_all_that_others_do(when_full: Run) -> None:
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
         answer = await ask(client, **{"X-Request-ID": "mine"})
         assert answer.status_code == 503
@@ -67,7 +104,7 @@ def test_a_refusal_tells_all_that_others_do() -> None:
     assert count("emotion_rejections_total", code="unavailable") == codes + 1
 
 
-def test_a_refusal_is_held_back_and_taken_back_when_there_is_room() -> None:
+def test_a_refusal_is_held_back_and_taken_back_when_there_is_room(when_full: Run) -> None:
     async def flood(client: httpx.AsyncClient, release: threading.Event) -> None:
         begun = time.monotonic()
         assert (await ask(client)).status_code == 503
@@ -80,7 +117,7 @@ def test_a_refusal_is_held_back_and_taken_back_when_there_is_room() -> None:
     when_full(flood)
 
 
-def test_what_is_held_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_has_a_limit(monkeypatch: pytest.MonkeyPatch, when_full: Run) -> None:
     monkeypatch.setattr(overload, "MAX_HELD", 2)
     monkeypatch.setattr(overload, "HOLD_SECONDS", 0.5)
 
@@ -95,7 +132,7 @@ def test_what_is_held_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     when_full(flood)
 
 
-def test_other_paths_are_answered() -> None:
+def test_other_paths_are_answered(when_full: Run) -> None:
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
         for path in ("/livez", "/readyz", "/info", "/metrics"):
             assert (await client.get(path)).status_code == 200
@@ -103,17 +140,37 @@ def test_other_paths_are_answered() -> None:
     when_full(flood)
 
 
-def test_a_page_of_another_origin_may_read_the_refusal() -> None:
-    async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
-        answer = await ask(client, Origin="https://example.org")
-        assert answer.status_code == 503
-        assert answer.headers["access-control-allow-origin"] == "https://example.org"
+def test_a_connection_is_used_again_after_a_refusal(when_full: Run) -> None:
+    async def flood(client: httpx.AsyncClient, release: threading.Event) -> None:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        body = b"x" * 300_000
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        refused = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        # The second is sent before the first is answered.
+        writer.write(refused + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        statuses = [await read_status(reader) for _ in range(2)]
+        assert statuses == [503, 200]
+        writer.write(head + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert await read_status(reader) == 503
+        assert await reader.read() == b""
+        writer.close()
 
-    when_full(flood, cors_origins=["https://example.org"])
+    when_full(flood)
+
+
+def test_who_hangs_up_while_held_is_forgotten(when_full: Run) -> None:
+    async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
+        requests = count("emotion_requests_total", route="/predict", status="503")
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/predict", content=b"x", timeout=overload.HOLD_SECONDS / 4)
+        await asyncio.sleep(2 * overload.HOLD_SECONDS)
+        assert count("emotion_requests_total", route="/predict", status="503") == requests
+
+    when_full(flood)
 
 
 def test_the_log_has_one_line_for_all(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when_full: Run
 ) -> None:
     monkeypatch.setattr(overload, "_TOLD_SECONDS", 0.3)
 
