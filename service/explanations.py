@@ -31,7 +31,7 @@ async def explain(request: Request) -> Response:
         # Once for all that follows, and not before: a swap ends the old one after a while.
         backend: Backend = state.backend
         seconds = backend.settings.answer_seconds
-        with state.load.working():
+        with state.load.working(1):
             deadline = time.monotonic() + seconds
             work = explain_face(request, backend, content, see=see, label=label, deadline=deadline)
             face, index, heat = await while_wanted(request, work, seconds)

@@ -1,4 +1,4 @@
-"""How much a worker has taken on: requests in work and bytes of bodies in memory."""
+"""How much a worker has taken on: requests and images in work, bytes of bodies in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,26 +7,22 @@ from service.errors import RequestError
 
 
 class Load:
-    """Two counters with limits.
+    """Three counters with limits.
 
     Args:
         max_requests: most requests in work, their bodies read.
+        max_images: most images in work; one that shows many faces counts once.
         max_bytes: most bytes of bodies in memory.
     """
 
-    def __init__(self, max_requests: int, max_bytes: int) -> None:
-        self.max_requests, self.max_bytes = max_requests, max_bytes
-        self.requests = self.bytes = 0
+    def __init__(self, max_requests: int, max_images: int, max_bytes: int) -> None:
+        self.max_requests, self.max_images, self.max_bytes = max_requests, max_images, max_bytes
+        self.requests = self.images = self.bytes = 0
 
     @property
     def full(self) -> bool:
-        """Whether there are `max_requests` in work."""
-        return self.requests >= self.max_requests
-
-    def refusal(self) -> RequestError:
-        """503, for what comes while it is full."""
-        text = f"The service is busy: {self.max_requests} requests are in work."
-        return RequestError(503, "unavailable", text)
+        """Whether there is no room for one more image."""
+        return not self._has_room(1)
 
     def check(self) -> None:
         """Refuse before any work when the worker is busy already.
@@ -35,21 +31,27 @@ class Load:
             RequestError: 503.
         """
         if self.full:
-            raise self.refusal()
+            raise busy()
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Count a request while it is decoded and answered.
+    def working(self, images: int) -> Iterator[None]:
+        """Count a request and its images while they are decoded and answered.
 
         Raises:
-            RequestError: 503, there are `max_requests` already.
+            RequestError: 503, there is no room for it.
         """
-        self.check()
+        if not self._has_room(images):
+            raise busy()
         self.requests += 1
+        self.images += images
         try:
             yield
         finally:
             self.requests -= 1
+            self.images -= images
+
+    def _has_room(self, images: int) -> bool:
+        return self.requests < self.max_requests and self.images + images <= self.max_images
 
     @contextmanager
     def buffering(self) -> "Iterator[Buffer]":
@@ -77,3 +79,8 @@ class Buffer:
             raise RequestError(503, "unavailable", "The service is busy: too much is coming in.")
         self.load.bytes += count
         self.bytes += count
+
+
+def busy() -> RequestError:
+    """503: as much is in work as the worker takes."""
+    return RequestError(503, "unavailable", "The service is busy: it has all the work it takes.")

@@ -16,7 +16,7 @@ from service import metrics
 from service.errors import RETRY_AFTER
 from service.gate import SAFE_HEADERS, choose_id
 from service.health import Health
-from service.load import Load
+from service.load import Load, busy
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""
@@ -44,7 +44,7 @@ class Overload:
         self.held = 0
         self._counters = {path: metrics.REQUESTS.labels(path, 503) for path in HEAVY}
         self._codes = metrics.REJECTIONS.labels("unavailable")
-        self._body = json.dumps(load.refusal().body()).encode()
+        self._body = json.dumps(busy().body()).encode()
         self._head = _encode_head(len(self._body))
         self._untold = 0
 

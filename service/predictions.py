@@ -54,7 +54,7 @@ async def answer(
     """The prediction or the error for each image, while the client waits and time is left."""
     backend: Backend = request.app.state.backend
     seconds = backend.settings.answer_seconds
-    with request.app.state.load.working():
+    with request.app.state.load.working(len(contents)):
         deadline = time.monotonic() + seconds
         work = look_at(request.app.state.decoder, backend, contents, deadline, see)
         return await while_wanted(request, work, seconds)

@@ -69,7 +69,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
         exception_handlers=HANDLERS,
     )
     app.state.health, app.state.balance = health, balance
-    app.state.load = Load(settings.max_requests, settings.max_buffer_bytes)
+    app.state.load = Load(settings.max_requests, settings.max_queue, settings.max_buffer_bytes)
     app.state.explaining = anyio.CapacityLimiter(1)
     limits = Limits(pixels=settings.max_pixels, whole_pixels=settings.max_whole_pixels)
     app.state.decoder = Decoder(settings.threads, limits, settings.max_request_pixels)

@@ -71,7 +71,7 @@ class Settings(BaseModel):
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
         5.0, description="longest wait of a batch for images that are being decoded, ms"
     )
-    max_queue: Count = Field(1024, description="most images waiting in a worker; more get 503")
+    max_queue: Count = Field(1024, description="most images in work in a worker; more get 503")
     max_body_bytes: Count = Field(32 * 2**20, description="largest request body")
     max_items: Count = Field(256, description="most images in one /predict_batch request")
     max_pixels: Count = Field(64_000_000, description="largest width x height of an image")

@@ -93,6 +93,22 @@ def test_a_busy_worker_refuses_at_once() -> None:
     with_client(Settings(max_requests=2), work, wait)
 
 
+def test_images_beyond_the_room_are_not_decoded() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        decoded = REGISTRY.get_sample_value("emotion_input_pixels_count")
+        parts = [("images", FACE)] * 2
+        with app.state.load.working(3):
+            assert code(await client.post("/predict_batch", files=parts)) == (503, "unavailable")
+            assert REGISTRY.get_sample_value("emotion_input_pixels_count") == decoded
+            assert (await client.post("/predict_batch", files=parts[:1])).status_code == 200
+        with app.state.load.working(4):
+            assert code(await client.post("/predict", files={"image": FACE}))[0] == 503
+        assert (await client.post("/predict_batch", files=parts)).status_code == 200
+        assert app.state.load.images == 0
+
+    with_client(Settings(max_queue=4, max_items=4), work)
+
+
 def test_bodies_together_have_a_limit() -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield bytes(60_000)

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import overload
+from service.load import busy
 from service.overload import Overload
 from service.settings import Settings
 from tests.conftest import encode, make_faces
@@ -90,8 +91,7 @@ def test_a_refusal_tells_all_that_others_do(when_full: Run) -> None:
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
         answer = await ask(client, **{"X-Request-ID": "mine"})
         assert answer.status_code == 503
-        message = "The service is busy: 1 requests are in work."
-        assert answer.json() == {"error": {"code": "unavailable", "message": message}}
+        assert answer.json() == busy().body()
         assert answer.headers["retry-after"] == "1"
         assert answer.headers["x-request-id"] == "mine"
         assert answer.headers["x-content-type-options"] == "nosniff"
