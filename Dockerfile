@@ -16,10 +16,10 @@ COPY requirements.txt constraints.txt ./
 # nvidia-ml-py is BentoML's, which does not start without it.
 # Triton (1 GB) compiles networks, which serving does not do.
 RUN if [ -n "$TORCH_INDEX" ]; then \
-        venv/bin/pip install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.txt)" \
-        && sed -i -E '/^nvidia-ml-py==/!{/^(cuda|nvidia)/d}' requirements.txt; \
+        venv/bin/pip install --no-deps --index-url "$TORCH_INDEX" "$(grep -o '^torch==[^ ]*' requirements.txt)" \
+        && sed -i -E '/^nvidia-ml-py==/!{/^(cuda|nvidia)/,/[^\\]$/d}' requirements.txt; \
     fi \
-    && sed -i '/^triton==/d' requirements.txt \
+    && sed -i '/^triton==/,/[^\\]$/d' requirements.txt \
     && venv/bin/pip install --no-deps --requirement requirements.txt \
     && venv/bin/pip install --no-deps --constraint constraints.txt --target tools onnx ml_dtypes \
     && venv/bin/pip uninstall --yes pip

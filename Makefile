@@ -68,14 +68,16 @@ format: $(VENV)/develop.stamp ## Mend style
 
 lock: $(VENV)/develop.stamp ## Write requirements.txt, the service's packages with all that they need
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra faces --extra tracing --constraint constraints.txt \
-		--python-version 3.11 --no-header --no-annotate --output-file requirements.txt
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements.txt
 
 sbom: $(VENV)/develop.stamp ## Write the bill of materials of what is shipped (CycloneDX) to dist/
 	@mkdir -p dist
 	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > dist/pyproject.toml
 	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject dist/pyproject.toml --mc-type application \
 		--output-reproducible --output-file $(SBOM)
-	@rm dist/pyproject.toml
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/environment.json $(BIN)/python
+	$(BIN)/python deploy/licences.py $(SBOM) dist/environment.json
+	@rm dist/pyproject.toml dist/environment.json
 
 # Strict, because a package that it cannot look up would pass for one without a fault.
 audit: $(VENV)/develop.stamp ## List the locked packages' known vulnerabilities (AUDIT=skip where that cannot be done)

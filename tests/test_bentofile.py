@@ -19,8 +19,9 @@ def normal(name: str) -> str:
 
 
 def read_pins(name: str) -> dict[str, str]:
-    lines = (ROOT / name).read_text().split()
-    return {normal(name): version for name, version in (line.split("==") for line in lines)}
+    """The versions in a lock, with or without hashes."""
+    lines = re.findall(r"^(\S+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)
+    return {normal(name): version for name, version in lines}
 
 
 def find_needed(texts: list[str]) -> set[str]:
@@ -48,8 +49,13 @@ def test_the_lock_is_what_make_lock_writes() -> None:
     for extra in re.findall(r"--extra (\w+)", recipe):
         packages += project["optional-dependencies"][extra]
     pins = read_pins("constraints.txt")
-    lines = [f"{name}=={pins[name]}\n" for name in sorted(find_needed(packages))]
-    assert (ROOT / "requirements.txt").read_text() == "".join(lines)
+    assert read_pins("requirements.txt") == {name: pins[name] for name in find_needed(packages)}
+
+
+def test_every_package_of_the_lock_has_hashes() -> None:
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        assert re.fullmatch(r"\S+==\S+(\s+--hash=sha256:[0-9a-f]{64})+", line), line
 
 
 def test_what_make_serve_installs_can_do_what_is_shipped() -> None:
