@@ -22,6 +22,13 @@ MAX_SCANS: Final = 50
 scans costs hours; libjpeg-turbo's advice is such a limit (its report LJT-01-005, 2015)."""
 
 
+_START_OF_SCAN: Final = b"\xff\xda"
+_SEQUENTIAL_FRAMES: Final = (b"\xff\xc0", b"\xff\xc1")
+_TABLES: Final = tuple(bytes((0xFF, kind)) for kind in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
+"""Markers of JPEG (ITU-T T.81, table B.1); tables are those of codes, steps, restarts, applications
+and comments."""
+
+
 class FormatError(ValueError):
     """The file is damaged or made to harm; the message says how."""
 
@@ -47,8 +54,24 @@ def check(name: str, content: bytes) -> None:
     if name == "PNG":
         _check_png(content)
     # In entropy-coded data 0xFF is followed by 0 or a restart marker, so this is never pixels.
-    elif name == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
+    elif name == "JPEG" and content.count(_START_OF_SCAN) > MAX_SCANS:
         raise FormatError(f"it has over {MAX_SCANS} scans")
+
+
+def is_streamed(content: bytes) -> bool:
+    """Whether a JPEG holds all colours in one scan, so that its decoder keeps only a few lines.
+
+    Of other files libjpeg keeps all coefficients until the last scan.
+    """
+    colours, start = b"", 2
+    while (marker := content[start : start + 2]) != _START_OF_SCAN:
+        if marker in _SEQUENTIAL_FRAMES:
+            colours = content[start + 9 : start + 10]
+        # A progressive frame, damage, or what this and libjpeg might read differently.
+        elif marker not in _TABLES:
+            return False
+        start += 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    return colours != b"" and content[start + 4 : start + 5] == colours
 
 
 def _check_png(content: bytes) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,8 +39,8 @@ _MAX_SIDE: Final = 2**31 - 1
 
 _LARGE_PIXELS: Final = 8_000_000
 _LARGE: Final = threading.Lock()
-"""Held while an image over `_LARGE_PIXELS` is decoded: one at a time in a worker, because WebP
-takes 16 bytes a pixel, PNG up to 13 and progressive JPEG up to 9."""
+"""Held while an image over `_LARGE_PIXELS` is decoded that takes memory for each: one at a time in
+a worker, because WebP takes 16 bytes a pixel, PNG up to 13 and progressive JPEG up to 9."""
 
 PICTURE_SIDE: Final = 1280
 """Longest side of a picture in which faces are looked for; a face of 48 pixels is kept whole."""
@@ -131,7 +131,9 @@ def _opened(content: bytes, limits: Limits, deadline: float) -> Iterator[Image.I
         try:
             formats.check(name, content)
             image = Image.open(_open(content, deadline), formats=[name])
-            with _turn_to_decode(_count_pixels(image, limits), deadline):
+            pixels = _count_pixels(image, limits)
+            large = pixels > _LARGE_PIXELS and not (name == "JPEG" and formats.is_streamed(content))
+            with _turn_to_decode(deadline) if large else nullcontext():
                 yield image
             return
         except formats.FormatError as error:
@@ -178,10 +180,7 @@ def _count_pixels(image: Image.Image, limits: Limits) -> int:
 
 
 @contextmanager
-def _turn_to_decode(pixels: int, deadline: float) -> Iterator[None]:
-    if pixels <= _LARGE_PIXELS:
-        yield
-        return
+def _turn_to_decode(deadline: float) -> Iterator[None]:
     if not _LARGE.acquire(timeout=min(max(0, deadline - time.monotonic()), 3600)):
         raise _too_slow()
     try:

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from service import images
 from service.errors import RequestError
 from service.formats import MAX_SCANS
 from service.images import Limits, NotQuickError, decode_face
@@ -186,6 +187,16 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     scan = content[content.rindex(b"\xff\xda") : -2]
     assert face_of(content[:-2] + scan * 10 + b"\xff\xd9").shape == (48, 48)
     assert refusal(content[:-2] + scan * MAX_SCANS + b"\xff\xd9") == (422, "invalid_image")
+
+
+def test_only_what_takes_memory_waits_its_turn() -> None:
+    large = gradient().resize((3000, 2800))
+    with images._LARGE:
+        assert decode_face(encode(large, "JPEG"), MOST)[1] == 8_400_000
+        for content in (encode(large, "JPEG", progressive=True), encode(large)):
+            with pytest.raises(RequestError) as caught:
+                decode_face(content, MOST, time.monotonic() + 0.1)
+            assert caught.value.status == 503
 
 
 def test_a_slow_decode_is_given_up() -> None:
