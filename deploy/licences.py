@@ -8,6 +8,9 @@ import json
 import sys
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 
 def add_licences(bill: Path, environment: Path) -> None:
     """Copy the licences of equal packages; those that the environment lacks stay without."""
@@ -21,8 +24,8 @@ def add_licences(bill: Path, environment: Path) -> None:
 
 
 def _key(part: dict[str, str]) -> tuple[str, str]:
-    name = part["name"].lower().replace("_", "-").replace(".", "-")
-    return name, part["version"].partition("+")[0]
+    # A wheel of another index has a local label (+cpu), which the lock has not.
+    return canonicalize_name(part["name"]), Version(part["version"]).public
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ QUICK_PIXELS: Final = 1_000_000
 """Most in a crop that is decoded beside the faces; 5 ms as JPEG, 40 ms as WebP."""
 
 _PATIENT: Final = 2
-"""Threads for large images, for each of the crops'. Beside one, photos that crops pass by wait
-thrice as long (p99 623 instead of 220 ms); beside four, crops take twice as long."""
+"""Threads for large images, for each of the crops'. With one, photos that crops pass by wait for
+each other (`benchmarks.serve`, photos); with more, crops get a smaller share of the cores."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ MAX_SCANS: Final = 50
 """Most scans of a progressive JPEG. Each scan walks over all coefficients, so a small file of many
 scans costs hours; libjpeg-turbo's advice is such a limit (its report LJT-01-005, 2015)."""
 
-
 _START_OF_SCAN: Final = b"\xff\xda"
 _SEQUENTIAL_FRAMES: Final = (b"\xff\xc0", b"\xff\xc1")
 _TABLES: Final = tuple(bytes((0xFF, kind)) for kind in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from service.openapi import describe_api
 from service.version import VERSION
@@ -14,14 +15,15 @@ from service.version import VERSION
 ROOT = Path(__file__).parents[1]
 
 
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def list_pins(text: str) -> list[str]:
+    """The pins of a lock, in its order, without the hashes that belong to them."""
+    return re.sub(r" \\\n +--hash=\S+", "", text).split()
 
 
 def read_pins(name: str) -> dict[str, str]:
-    """The versions in a lock, with or without hashes."""
-    lines = re.findall(r"^(\S+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)
-    return {normal(name): version for name, version in lines}
+    """The version of each package in a lock."""
+    pins = (line.split("==") for line in list_pins((ROOT / name).read_text()))
+    return {canonicalize_name(name): version for name, version in pins}
 
 
 def find_needed(texts: list[str]) -> set[str]:
@@ -33,10 +35,15 @@ def find_needed(texts: list[str]) -> set[str]:
         for text in requires(wanted.name) or []:
             need = Requirement(text)
             fits = need.marker is None or any(need.marker.evaluate({"extra": x}) for x in extras)
-            if fits and (key := (normal(need.name), frozenset(need.extras))) not in found:
+            if (
+                fits
+                and (key := (canonicalize_name(need.name), frozenset(need.extras))) not in found
+            ):
                 found.add(key)
                 todo.append(need)
-    return {name for name, _ in found} | {normal(Requirement(text).name) for text in texts}
+    return {name for name, _ in found} | {
+        canonicalize_name(Requirement(text).name) for text in texts
+    }
 
 
 def test_the_lock_is_what_make_lock_writes() -> None:
@@ -49,7 +56,8 @@ def test_the_lock_is_what_make_lock_writes() -> None:
     for extra in re.findall(r"--extra (\w+)", recipe):
         packages += project["optional-dependencies"][extra]
     pins = read_pins("constraints.txt")
-    assert read_pins("requirements.txt") == {name: pins[name] for name in find_needed(packages)}
+    lines = [f"{name}=={pins[name]}" for name in sorted(find_needed(packages))]
+    assert list_pins((ROOT / "requirements.txt").read_text()) == lines
 
 
 def test_every_package_of_the_lock_has_hashes() -> None:

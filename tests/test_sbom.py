@@ -7,9 +7,10 @@ from pathlib import Path
 
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
 
 from service.version import VERSION
-from tests.test_bentofile import normal, read_pins
+from tests.test_bentofile import read_pins
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +29,7 @@ def test_it_is_valid_complete_and_the_same_each_time(tmp_path: Path) -> None:
     version = SchemaVersion[f"V{bill['specVersion'].replace('.', '_')}"]
     assert JsonStrictValidator(version).validate_str(texts[0]) is None
     assert bill["metadata"]["component"]["version"] == VERSION
-    named = {normal(part["name"]): part["version"] for part in bill["components"]}
+    named = {canonicalize_name(part["name"]): part["version"] for part in bill["components"]}
     assert named == read_pins("requirements.txt")
     assert all(part["externalReferences"][0]["hashes"] for part in bill["components"])
     # The metadata of a few packages names none.
