@@ -193,8 +193,8 @@ def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
-    modes, text = ("default", "reduce-overhead", "max-autotune"), "compile the network (torch)"
-    parser.add_argument("--compile", choices=modes, help=text)
+    text = "fuse the network (torch.compile); a minute first, worth it for long runs"
+    parser.add_argument("--compile", action="store_true", help=text)
     parser.set_defaults(command=run_retrain)
 
 
@@ -242,7 +242,7 @@ def run_retrain(options: argparse.Namespace) -> None:
             device=device,
             start_from=options.start_from,
             teachers=options.teacher,
-            compile_mode=options.compile,
+            compiled=options.compile,
         )
         if rank() == 0:
             print(f"artifact: {folder}")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from search.augment import augment
@@ -17,8 +16,8 @@ from search.errors import TrainingError
 from search.mix import mix
 from search.optimizer import rate_factor
 from search.plan import Plan, Run
+from search.step import make_step, set_rates, update_average
 from search.stop import StopWish
-from service.device import pick_precision
 from service.labels import LABELS
 from service.preprocess import standardize
 
@@ -39,6 +38,7 @@ def train_epoch(
     order = draw_order(labels, recipe, generator)
     steps = len(labels) // recipe.batch_size
     first, totals, before = resume_epoch(run, generator)
+    run.step = run.step or make_step(run)
     size = recipe.size_at(run.epoch)
     run.network.train()
     started = time.perf_counter()
@@ -52,7 +52,7 @@ def train_epoch(
         batch = augment(standardize(images[rows]), recipe, size, generator)
         draw = np.random.default_rng((plan.seed, run.epoch, step))
         batch, wanted = mix(batch, targets[rows], recipe, draw)
-        totals += train_step(run, *map(own_part, (batch, labels[rows], wanted)))
+        totals += run.step(*map(own_part, (batch, labels[rows], wanted)))
         update_average(run, recipe.ema_decay, run.epoch * steps + step)
     loss, accuracy = (average_over_processes(totals) / steps).tolist()
     seconds = before + time.perf_counter() - started
@@ -91,36 +91,3 @@ def resume_epoch(run: Run, generator: torch.Generator) -> tuple[int, Tensor, flo
     if pause["cuda"] is not None:
         torch.cuda.set_rng_state(pause["cuda"], device)
     return pause["step"], pause["totals"].to(device), pause.get("seconds", 0.0)
-
-
-def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """One update; returns loss and accuracy of the batch, shape (2,), on the device."""
-    precision = pick_precision(batch.device)
-    batch = batch.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
-        logits = run.forward(batch)
-    loss = functional.cross_entropy(logits.float(), targets)
-    torch.autograd.backward(loss)
-    for optimizer in run.optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
-    return torch.stack((loss.detach(), (logits.argmax(1) == labels).float().mean()))
-
-
-def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    """Set every group's learning rate to a share of its optimiser's peak rate."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * factor
-
-
-@torch.no_grad()
-def update_average(run: Run, decay: float, step: int) -> None:
-    """Move the averaged network towards the trained one; early steps move it further."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    trained = run.network.state_dict().values()
-    for old, new in zip(run.average.state_dict().values(), trained, strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, weight)
-        else:
-            old.copy_(new)

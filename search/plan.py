@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class Run:
         optimizers: one or two, by the recipe.
         commit: the code that the run was started with.
         forward: the network as it is called: itself, compiled, or spread over processes.
+        step: `search.step.train_step` of this run, made at the first step.
         history: the figures of each finished epoch.
         pause: where within the next epoch the run was stopped; empty between epochs.
     """
@@ -70,6 +72,7 @@ class Run:
     optimizers: list[torch.optim.Optimizer]
     commit: str
     forward: Callable[[Tensor], Tensor]
+    step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     pause: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +80,23 @@ class Run:
     def epoch(self) -> int:
         """Finished epochs."""
         return len(self.history)
+
+    @cached_property
+    def moving(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and running statistics of the averaged and of the trained network."""
+        return self._pair(floating=True)
+
+    @cached_property
+    def counters(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The batch norms' counts of steps, of both networks."""
+        return self._pair(floating=False)
+
+    def _pair(self, floating: bool) -> tuple[list[Tensor], list[Tensor]]:
+        old, new = (
+            [t for t in network.state_dict().values() if t.is_floating_point() == floating]
+            for network in (self.average, self.network)
+        )
+        return old, new
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must hold."""
@@ -95,6 +115,11 @@ class Run:
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+            for group in optimizer.param_groups:
+                # As they were before a CUDA graph; this machine may have no GPU.
+                group["lr"] = float(group["lr"])
+                if "capturable" in group:
+                    group["capturable"] = False
         self.commit, self.history = state["commit"], state["history"]
         self.pause = state.get("pause", {})
 

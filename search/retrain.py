@@ -50,7 +50,7 @@ def retrain(
     start_from: Path | None = None,
     teachers: Sequence[Path] = (),
     lineage: dict[str, Any] | None = None,
-    compile_mode: str | None = None,
+    compiled: bool = False,
 ) -> Path:
     """Train one network and write `out/artifact`; the same call again resumes.
 
@@ -65,7 +65,7 @@ def retrain(
         start_from: artifact of the same network to go on from, in place of fresh weights.
         teachers: artifacts whose answers a recipe that distils mixes into the targets.
         lineage: the trial that the network comes from, for the card.
-        compile_mode: as in `search.train.fit`.
+        compiled: as in `search.train.fit`.
 
     Returns:
         The artifact's folder.
@@ -102,7 +102,7 @@ def retrain(
         initial=first.network if first else None,
         teachers=[teacher.network for teacher in taught_by],
         checkpoint=out / "checkpoint.pt",
-        compile_mode=compile_mode,
+        compiled=compiled,
         begin=progress.begin,
         report=progress.show,
     )

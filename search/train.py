@@ -26,7 +26,7 @@ def fit(
     initial: nn.Module | None = None,
     teachers: Sequence[nn.Module] = (),
     checkpoint: Path | None = None,
-    compile_mode: str | None = None,
+    compiled: bool = False,
     begin: Callable[[float], None] = lambda _: None,
     report: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Run:
@@ -43,7 +43,7 @@ def fit(
         initial: network of the plan's `start_from`.
         teachers: networks of the plan's `teachers`.
         checkpoint: file rewritten, whole or not at all, after every epoch.
-        compile_mode: mode of `torch.compile`, None for eager; `reduce-overhead` uses CUDA graphs.
+        compiled: whether `torch.compile` fuses the network; a minute for each size of images.
         begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
             within the fourth.
         report: called with each epoch's figures (`epoch`, `loss`, `accuracy`,
@@ -62,8 +62,8 @@ def fit(
     if checkpoint and checkpoint.exists():
         run.restore(read_checkpoint(checkpoint, plan.fields()))
     run.forward = wrap(run.network)
-    if compile_mode:
-        run.forward = torch.compile(run.forward, mode=compile_mode, dynamic=False)
+    if compiled:
+        run.forward = torch.compile(run.forward, dynamic=False)
     images, labels = on_device(train, device)
     held_out = on_device(validation, device)
     targets = make_targets(plan.recipe, images, labels, teachers)
