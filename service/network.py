@@ -189,13 +189,16 @@ class _Soften(nn.Module):
     def __init__(self, amount: float) -> None:
         super().__init__()
         self.amount = amount
+        line = torch.tensor([amount, 1 - 2 * amount, amount])
+        # On the device beforehand: a CUDA graph cannot fetch it. Derived, so no artifact has it.
+        self.kernel: Tensor
+        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.training or not self.amount:
             return images
-        line = torch.tensor([self.amount, 1 - 2 * self.amount, self.amount])
-        kernel = torch.outer(line, line).to(images)[None, None]
-        return functional.conv2d(functional.pad(images, (1,) * 4, "replicate"), kernel)
+        padded = functional.pad(images, (1,) * 4, "replicate")
+        return functional.conv2d(padded, self.kernel.to(images))
 
 
 def _residual_blocks(config: ResidualConfig) -> list[nn.Module]:

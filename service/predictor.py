@@ -12,15 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.artifact import Artifact
-from service.bfloat16 import SIZES, TOLERANCE, compile_bfloat16
+from service.bfloat16 import SIZES, compile_bfloat16, settle_near_ties
 from service.compiled import compiled_path, load_compiled
+from service.cuda import CudaNetwork
 from service.device import pick_device, pick_precision
 from service.preprocess import IMAGE_SIZE, standardize
 
 LOG: Final = logging.getLogger("bentoml.facial_emotion")
-
-NEAR_TIE: Final = 2 * TOLERANCE
-"""Lead of the likeliest label below which float32 decides; rounding moves it by less."""
 
 
 class Predictor:
@@ -31,7 +29,7 @@ class Predictor:
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
         max_batch_size: most images in one forward pass.
         folder: where the model's compiled graph may lie. With it the CPU answers by what is
-            fastest, else by PyTorch in float32.
+            fastest, else by PyTorch in float32. CUDA needs none to be fast.
     """
 
     def __init__(
@@ -52,9 +50,14 @@ class Predictor:
         self.rounded: Callable[[Tensor], Tensor] | None = None
         if folder and self.device.type == "cpu" and pick_precision(self.device) != torch.float32:
             self.rounded = compile_bfloat16(network)
+        self.cuda: CudaNetwork | None = None
+        if self.device.type == "cuda":
+            self.cuda = CudaNetwork(network, self._answer, self.device, max_batch_size)
 
     def warm_up(self) -> None:
         """Run the batch sizes whose first passes are slow."""
+        if self.cuda:
+            self.cuda.record()
         noise = np.random.default_rng(0)
         sizes = {size for size in SIZES if size < self.max_batch_size} if self.rounded else {1}
         # The fused code is made at the second pass and laid out at the third.
@@ -74,7 +77,7 @@ class Predictor:
         Raises:
             torch.OutOfMemoryError: not even one image fits into the device's memory.
         """
-        images = torch.from_numpy(faces)[:, None].to(self.device)
+        images = torch.from_numpy(faces)[:, None]
         parts: list[Tensor] = []
         start = 0
         while start < len(images):
@@ -87,7 +90,7 @@ class Predictor:
                 self._shrink(len(part) // 2)
                 continue
             start += len(part)
-        return torch.cat(parts).cpu().numpy()
+        return torch.cat(parts).numpy()
 
     def _shrink(self, size: int) -> None:
         """Smaller batches from now on; another process may have taken the memory."""
@@ -97,16 +100,14 @@ class Predictor:
         LOG.warning("out of device memory: batches of %d from now on", size)
 
     def _forward(self, images: Tensor) -> Tensor:
+        if self.cuda:
+            return self.cuda(images)
         # With one channel this is the memory layout of channels_last, too.
         batch = standardize(images)
         if self.rounded is None:
             return self._answer(self.network, batch)
         answers = self._answer(self.rounded, batch)
-        first, second = answers.topk(2).values.unbind(1)
-        close = first - second < NEAR_TIE
-        if close.any():
-            answers[close] = self._answer(self.network, batch[close])
-        return answers
+        return settle_near_ties(answers, lambda close: self._answer(self.network, batch[close]))
 
     def _answer(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         return torch.softmax(network(batch).float() / self.temperature, dim=1)

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,10 @@ import torch
 from torch import Tensor
 
 from search.inference import predict_logits
+from service import bfloat16
 from service.artifact import load_artifact
+from service.cuda import pick_sizes
+from service.golden import draw_golden
 from service.predictor import Predictor
 from tests.conftest import make_faces
 from tests.test_artifact import SHIPPED
@@ -70,3 +74,35 @@ def test_an_image_that_never_fits_is_an_error(
     monkeypatch.setattr(predictor, "_forward", forward_none)
     with pytest.raises(torch.OutOfMemoryError):
         predictor.predict(make_faces(3).images)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("most", [1, 48])
+def test_cuda_has_the_labels_of_the_reference(most: int) -> None:
+    shifts = [(down, right) for down in (-4, 0, 4) for right in (-4, 0, 4)]
+    drawn = np.concatenate([np.roll(draw_golden(), shift, (1, 2)) for shift in shifts])
+    faces = np.concatenate([drawn, make_faces(140).images])
+    expected = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
+    fast = Predictor(load_artifact(SHIPPED), "cuda", most)
+    fast.warm_up()
+    assert fast.cuda
+    assert fast.cuda.rounded
+    assert fast.cuda.rounded.sizes == fast.cuda.exact.sizes == tuple(pick_sizes(most))
+    for size in range(1, most + 1):
+        # In another thread than it was recorded in, as in the service.
+        with ThreadPoolExecutor(1) as thread:
+            parts = [faces[start : start + size] for start in range(0, len(faces), size)]
+            found = np.concatenate(list(thread.map(fast.predict, parts)))
+        np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+        np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_decides_near_ties_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bfloat16, "NEAR_TIE", 2.0)
+    faces = np.concatenate([draw_golden(), make_faces(140).images])
+    expected = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
+    fast = Predictor(load_artifact(SHIPPED), "cuda", 64)
+    for _ in range(2):
+        np.testing.assert_allclose(fast.predict(faces), expected, atol=1e-4)
+        fast.warm_up()
