@@ -39,9 +39,15 @@ class Load:
 
 
 def run_wrk(
-    url: str, bodies: Path, connections: int, seconds: int, may_refuse: bool = False
+    url: str,
+    bodies: Path,
+    connections: int,
+    seconds: int,
+    *,
+    may_refuse: bool = False,
+    threads: int = 1,
 ) -> Load:
-    """Ask as hard as the server answers.
+    """Ask as hard as the server answers, with so many threads of wrk.
 
     Raises:
         SystemExit: wrk is not installed, or a request failed; another status than 200 is a
@@ -49,7 +55,7 @@ def run_wrk(
     """
     if not shutil.which("wrk"):
         raise SystemExit("wrk is not installed (Debian's package wrk)")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
     done = subprocess.run(
         [*command, "-s", str(SCRIPT), url],
         env=os.environ | {"BODIES": str(bodies)},
