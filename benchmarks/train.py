@@ -101,7 +101,7 @@ def prepare_engine(
     plan = Plan(config, RECIPE, 0, faces.digest())
     run = start(plan, device)
     if compiled:
-        run.forward = torch.compile(run.network, dynamic=False)
+        run.compile()
     images, labels = on_device(faces, device)
     targets = make_targets(RECIPE, images, labels, ())
     return lambda: train_epoch(run, plan, images, labels, targets, stop=StopWish())[

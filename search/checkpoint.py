@@ -2,13 +2,32 @@
 
 import io
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from search.errors import TrainingError
+
+INTERVAL: Final = 10.0
+"""Least seconds between two checkpoints of one run."""
+
+
+class Clock:
+    """Tells when a checkpoint is due; on a GPU an epoch is shorter than the writing of one."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether `INTERVAL` has passed since the last time that it had."""
+        now = time.monotonic()
+        if now - self._last < INTERVAL:
+            return False
+        self._last = now
+        return True
 
 
 def write_checkpoint(path: Path, plan: dict[str, Any], state: dict[str, Any]) -> None:

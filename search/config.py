@@ -68,8 +68,10 @@ class Recipe:
         sizes: (share of the epochs, side in pixels): images are sampled at this side until
             that share has passed; smaller early images save time (progressive resizing).
         drop_duplicates: train once on images that stand in the split several times.
-        distill: share of the target that comes from the teachers' probabilities for the
-            unaugmented face and its mirror image (Hinton et al., 2015); needs teachers.
+        distill: share of the target that comes from the teachers' probabilities (Hinton et
+            al., 2015); needs teachers.
+        consistent: the teachers answer for each augmented face as the network sees it (Beyer et
+            al., 2022); else once, for the plain face and its mirror image, which costs less.
     """
 
     epochs: int
@@ -93,6 +95,7 @@ class Recipe:
     sizes: tuple[tuple[float, int], ...] = ((1.0, IMAGE_SIZE),)
     drop_duplicates: bool = False
     distill: float = 0.0
+    consistent: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -140,6 +143,10 @@ RECIPES: Final[dict[str, Recipe]] = {
     "modern": MODERN,
     # `retrain --teacher A` (several times for the mean of several).
     "distill": replace(MODERN, distill=0.3),
+    # On a GPU: several of these teach the one that is kept.
+    "teacher": replace(MODERN, epochs=60, blur=0.8),
+    # `retrain --teacher A --teacher B`.
+    "student": replace(MODERN, epochs=100, blur=0.8, distill=0.7, consistent=True),
     # For `retrain --start-from A --teacher A`: the same answers for soft faces, too.
     "soften": replace(
         MODERN,

@@ -62,6 +62,7 @@ class Run:
         optimizers: one or two, by the recipe.
         commit: the code that the run was started with.
         forward: the network as it is called: itself, compiled, or spread over processes.
+        tutor: mixes the teachers' answers for a batch into its targets, by the recipe.
         step: `search.step.train_step` of this run, made at the first step.
         history: the figures of each finished epoch.
         pause: where within the next epoch the run was stopped; empty between epochs.
@@ -72,6 +73,7 @@ class Run:
     optimizers: list[torch.optim.Optimizer]
     commit: str
     forward: Callable[[Tensor], Tensor]
+    tutor: Callable[[Tensor, Tensor], Tensor] | None = None
     step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     pause: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +82,12 @@ class Run:
     def epoch(self) -> int:
         """Finished epochs."""
         return len(self.history)
+
+    def compile(self) -> None:
+        """Let the network, and the teachers, be fused at the first steps of each image size."""
+        self.forward = torch.compile(self.forward, dynamic=False)
+        if self.tutor:
+            self.tutor = torch.compile(self.tutor, dynamic=False)
 
     @cached_property
     def moving(self) -> tuple[list[Tensor], list[Tensor]]:

@@ -33,6 +33,9 @@ def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tens
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
         logits = run.forward(batch)
+    if run.tutor:
+        with torch.no_grad():
+            targets = run.tutor(batch, targets)
     loss = functional.cross_entropy(logits.float(), targets)
     torch.autograd.backward(loss)
     for optimizer in run.optimizers:

@@ -9,13 +9,17 @@ from torch.nn import functional
 from search.config import Recipe
 from search.errors import TrainingError
 from search.inference import predict_logits
+from service.device import pick_precision
 from service.labels import LABELS
+from service.network import without_softening
 
 
 def make_targets(
     recipe: Recipe, images: Tensor, labels: Tensor, teachers: Sequence[nn.Module]
 ) -> Tensor:
     """Probabilities to learn, shape (N, 7): smoothed labels mixed with the teachers' mean.
+
+    Teachers that answer for augmented faces (`Recipe.consistent`) are mixed in at each step.
 
     Raises:
         TrainingError: the recipe distils without teachers, or has no use for them.
@@ -24,7 +28,7 @@ def make_targets(
         raise TrainingError("teachers and a recipe that distils need each other")
     targets = functional.one_hot(labels, len(LABELS)).float()
     targets = targets * (1 - recipe.label_smoothing) + recipe.label_smoothing / len(LABELS)
-    if not teachers:
+    if not teachers or recipe.consistent:
         return targets
     views = (images, images.flip(3))
     answers = [
@@ -33,3 +37,32 @@ def make_targets(
         for view in views
     ]
     return torch.lerp(targets, torch.stack(answers).mean(0), recipe.distill)
+
+
+class Tutor(nn.Module):
+    """The teachers of a recipe that is consistent.
+
+    Args:
+        recipe: gives the teachers' share of a target.
+        teachers: changed in place; those that soften stored faces do not soften augmented ones.
+        device: of the faces.
+    """
+
+    def __init__(self, recipe: Recipe, teachers: Sequence[nn.Module], device: torch.device) -> None:
+        super().__init__()
+        self.share = recipe.distill
+        self.teachers = nn.ModuleList(map(without_softening, teachers)).requires_grad_(False)
+        self.to(device).to(memory_format=torch.channels_last).eval()
+
+    def forward(self, batch: Tensor, targets: Tensor) -> Tensor:
+        """Targets with the teachers' answers mixed in.
+
+        Args:
+            batch: float (N, 1, H, W), as the network sees it.
+            targets: (N, 7), probabilities.
+        """
+        precision = pick_precision(batch.device)
+        with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+            answers = [teacher(batch) for teacher in self.teachers]
+        probabilities = functional.softmax(torch.stack(answers).float(), 2).mean(0)
+        return torch.lerp(targets, probabilities, self.share)

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from search.checkpoint import read_checkpoint, write_checkpoint
+from search.checkpoint import Clock, read_checkpoint, write_checkpoint
 from search.data import Faces
 from search.distributed import rank, world, wrap
 from search.epoch import train_epoch
 from search.inference import measure, on_device
 from search.plan import Plan, Run, check_batches, start
 from search.stop import StopWish, catch_stop
-from search.targets import make_targets
+from search.targets import Tutor, make_targets
 
 
 def fit(
@@ -42,7 +42,8 @@ def fit(
         device: CPU or CUDA.
         initial: network of the plan's `start_from`.
         teachers: networks of the plan's `teachers`.
-        checkpoint: file rewritten, whole or not at all, after every epoch.
+        checkpoint: file rewritten, whole or not at all, after every epoch of ten seconds, and
+            about every ten seconds where epochs are shorter.
         compiled: whether `torch.compile` fuses the network; a minute for each size of images.
         begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
             within the fourth.
@@ -62,14 +63,17 @@ def fit(
     if checkpoint and checkpoint.exists():
         run.restore(read_checkpoint(checkpoint, plan.fields()))
     run.forward = wrap(run.network)
+    if plan.recipe.consistent:
+        run.tutor = Tutor(plan.recipe, teachers, device)
     if compiled:
-        run.forward = torch.compile(run.forward, dynamic=False)
+        run.compile()
     images, labels = on_device(train, device)
     held_out = on_device(validation, device)
     targets = make_targets(plan.recipe, images, labels, teachers)
     if rank() == 0:
         steps = len(train) // plan.recipe.batch_size
         begin(run.epoch + run.pause.get("step", 0) / steps)
+    clock = Clock()
     with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
         while run.epoch < plan.recipe.epochs:
             figures = train_epoch(run, plan, images, labels, targets, stop=wish)
@@ -77,7 +81,8 @@ def fit(
                 loss, accuracy = measure(run.average, *held_out)
                 figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
                 run.history.append(figures)
-            if checkpoint and rank() == 0:
+            ended = run.epoch == plan.recipe.epochs
+            if checkpoint and rank() == 0 and (wish or ended or clock.due()):
                 write_checkpoint(checkpoint, plan.fields(), run.state())
             if figures and rank() == 0:
                 report(figures)

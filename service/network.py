@@ -121,6 +121,14 @@ def split_network(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
     return parts
 
 
+def without_softening(network: nn.Module) -> nn.Module:
+    """The network, changed in place to answer for augmented faces, which are soft already."""
+    for module in network.modules():
+        if isinstance(module, _Soften):
+            module.amount = 0.0
+    return network
+
+
 def count_parameters(network: nn.Module) -> int:
     """Weights and running statistics, as Keras counts them (step counters left out)."""
     return sum(t.numel() for t in network.state_dict().values() if t.is_floating_point())

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from search import checkpoint as checkpoint_module
 from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.epoch import train_epoch
@@ -27,7 +28,11 @@ class KilledError(Exception):
     """Stands for a kill after an epoch's checkpoint."""
 
 
-def test_a_killed_run_resumes_to_the_same_weights(faces: Faces, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_module, "INTERVAL", 0.0)
+
     def kill(figures: dict[str, float]) -> None:
         if figures["epoch"] == 2:
             raise KilledError
