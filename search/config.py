@@ -146,7 +146,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     # On a GPU: several of these teach the one that is kept.
     "teacher": replace(MODERN, epochs=60, blur=0.8),
     # `retrain --teacher A --teacher B`.
-    "student": replace(MODERN, epochs=100, blur=0.8, distill=0.7, consistent=True),
+    "student": replace(MODERN, epochs=100, blur=0.8, distill=0.5, consistent=True),
     # For `retrain --start-from A --teacher A`: the same answers for soft faces, too.
     "soften": replace(
         MODERN,

@@ -86,7 +86,7 @@ class Run:
     def compile(self) -> None:
         """Let the network, and the teachers, be fused at the first steps of each image size."""
         self.forward = torch.compile(self.forward, dynamic=False)
-        if self.tutor:
+        if self.tutor is not None:
             self.tutor = torch.compile(self.tutor, dynamic=False)
 
     @cached_property

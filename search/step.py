@@ -33,7 +33,7 @@ def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tens
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
         logits = run.forward(batch)
-    if run.tutor:
+    if run.tutor is not None:
         with torch.no_grad():
             targets = run.tutor(batch, targets)
     loss = functional.cross_entropy(logits.float(), targets)
