@@ -10,7 +10,7 @@ from torch.nn import functional
 from search.distributed import world
 from search.plan import Run
 from search.replay import Replay
-from service.device import pick_precision
+from service.device import reduced
 
 
 def make_step(run: Run) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -29,9 +29,8 @@ def make_step(run: Run) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """One update; returns loss and accuracy of the batch, shape (2,), on the device."""
-    precision = pick_precision(batch.device)
     batch = batch.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+    with reduced(batch.device):
         logits = run.forward(batch)
     if run.tutor is not None:
         with torch.no_grad():

@@ -9,7 +9,7 @@ from torch.nn import functional
 from search.config import Recipe
 from search.errors import TrainingError
 from search.inference import predict_logits
-from service.device import pick_precision
+from service.device import reduced
 from service.labels import LABELS
 from service.network import without_softening
 
@@ -31,11 +31,12 @@ def make_targets(
     if not teachers or recipe.consistent:
         return targets
     views = (images, images.flip(3))
-    answers = [
-        functional.softmax(predict_logits(teacher.to(images.device), view), 1)
-        for teacher in teachers
-        for view in views
-    ]
+    with reduced(images.device):
+        answers = [
+            functional.softmax(predict_logits(teacher.to(images.device), view), 1)
+            for teacher in teachers
+            for view in views
+        ]
     return torch.lerp(targets, torch.stack(answers).mean(0), recipe.distill)
 
 
@@ -61,8 +62,7 @@ class Tutor(nn.Module):
             batch: float (N, 1, H, W), as the network sees it.
             targets: (N, 7), probabilities.
         """
-        precision = pick_precision(batch.device)
-        with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+        with reduced(batch.device):
             answers = [teacher(batch) for teacher in self.teachers]
         probabilities = functional.softmax(torch.stack(answers).float(), 2).mean(0)
         return torch.lerp(targets, probabilities, self.share)

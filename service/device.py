@@ -41,6 +41,12 @@ def pick_precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def reduced(device: torch.device) -> torch.autocast:
+    """Autocast to what `pick_precision` says; off where that is float32."""
+    precision = pick_precision(device)
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
 def held_memory(device: torch.device) -> int:
     """Bytes that this process holds of a device's memory.
 
