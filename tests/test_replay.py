@@ -1,0 +1,59 @@
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from search import replay
+from search.config import RECIPES
+from search.plan import Plan, start
+from search.replay import Replay
+from search.step import make_step, set_rates, train_step
+from tests.conftest import TINY
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+class Stub:
+    """Stands for a recording on a GPU: plays the function."""
+
+    made = 0
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        Stub.made += 1
+        self.play = lambda inputs: function(*inputs) + 100
+
+
+def test_the_fourth_call_and_later_ones_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def double(values: Tensor) -> Tensor:
+        return 2 * values
+
+    call = Replay(double)
+    monkeypatch.setattr(call, "_call_aside", lambda inputs: double(*inputs))
+    monkeypatch.setattr(call, "_record", lambda _: Stub(double))
+    seen = [int(call(torch.full((2,), value))[0]) for value in range(6)]
+    assert seen == [0, 2, 4, 106, 108, 110]
+    assert Stub.made == 1
+    other = [int(call(torch.full((3,), value))[0]) for value in range(replay.WARM_UP + 1)]
+    assert other == [0, 2, 4, 106]
+    assert Stub.made == 2
+
+
+@needs_gpu
+def test_replayed_steps_train_as_single_ones() -> None:
+    device, recipe = torch.device("cuda"), replace(RECIPES["modern"], rotation=0)
+    losses = []
+    for replayed in (False, True):
+        run = start(Plan(TINY, recipe, 0, ""), device)
+        step = make_step(run) if replayed else partial(train_step, run)
+        generator = torch.Generator(device).manual_seed(0)
+        found = []
+        for number in range(12):
+            batch = torch.randn(16, 1, 48, 48, device=device, generator=generator)
+            labels = torch.arange(16, device=device) % 7
+            set_rates(run.optimizers, 1 / (1 + number))
+            found.append(step(batch, labels, torch.eye(7, device=device)[labels])[0].item())
+        losses.append(torch.tensor(found))
+    torch.testing.assert_close(*losses, atol=0.02, rtol=0)
