@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from service.artifact import ArtifactError, load_artifact
-from service.network import build_network
+from service.network import build_network, config_from_dict, count_flops, count_parameters
 from tests.conftest import TINY
 
-SHIPPED = Path(__file__).parents[1] / "models" / "compact"
+SHIPPED = Path(__file__).parents[1] / "models"
 
 
 def test_round_trip(artifact: Path) -> None:
@@ -62,7 +62,16 @@ def test_a_wrong_card_is_refused(
         load_artifact(artifact)
 
 
-def test_the_shipped_model_loads_and_is_small() -> None:
-    card = load_artifact(SHIPPED).card
-    assert (SHIPPED / "weights.safetensors").stat().st_size < 12e6
-    assert card["metrics"]["validation"]["images"] == 3589
+@pytest.mark.parametrize(
+    ("name", "parameters", "flops", "accuracy"),
+    [("compact", 1_000_000, 150_000_000, 0.70), ("accurate", 5_173_959, 3_000_000_000, 0.71)],
+)
+def test_the_shipped_models_are_what_their_cards_say(
+    name: str, parameters: int, flops: int, accuracy: float
+) -> None:
+    artifact = load_artifact(SHIPPED / name)
+    assert count_parameters(artifact.network) == artifact.card["parameters"] <= parameters
+    config = config_from_dict(artifact.card["network"])
+    assert count_flops(config) == artifact.card["flops_per_image"] <= flops
+    found = artifact.card["metrics"]["validation"]
+    assert found["images"] == 3589 and found["accuracy"] >= accuracy

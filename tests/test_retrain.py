@@ -10,8 +10,9 @@ from tests.conftest import make_faces
 from tests.live import ROOT
 
 
-def test_the_shipped_card_names_fer2013_and_its_terms() -> None:
-    card = json.loads((ROOT / "models" / "compact" / "card.json").read_text())
+@pytest.mark.parametrize("name", ["compact", "accurate"])
+def test_the_shipped_cards_name_fer2013_and_its_terms(name: str) -> None:
+    card = json.loads((ROOT / "models" / name / "card.json").read_text())
     terms = find_terms(card["data"]["validation_sha256"])
     assert card["data"]["name"] == terms["name"] == "FER2013"
     assert card["data"]["terms"] == terms["terms"]
