@@ -47,7 +47,7 @@ run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=.
 RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE)
 TEACHERS = --teacher runs/teacher0/artifact --teacher runs/teacher1/artifact
 
-# In one process each epoch takes a second or two on an H200; on a CPU a quarter of an hour.
+# Made for a GPU.
 models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto); goes on where it was stopped
 	$(RETRAIN) --network accurate --recipe teacher --seed 0 --out runs/teacher0
 	$(RETRAIN) --network accurate --recipe teacher --seed 1 --out runs/teacher1

@@ -27,6 +27,7 @@ from search.data import Faces, load_split
 from search.epoch import train_epoch
 from search.inference import on_device
 from search.plan import Plan, start
+from search.step import make_step
 from search.stop import StopWish
 from search.targets import make_targets
 from service.device import pick_device, pick_precision
@@ -104,7 +105,8 @@ def prepare_engine(
         run.compile()
     images, labels = on_device(faces, device)
     targets = make_targets(RECIPE, images, labels, ())
-    return lambda: train_epoch(run, plan, images, labels, targets, stop=StopWish())[
+    step = make_step(run)
+    return lambda: train_epoch(run, plan, step, images, labels, targets=targets, stop=StopWish())[
         "images_per_second"
     ]
 
@@ -145,6 +147,7 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
         "network": options.network,
         "machine": gpu or f"{torch.get_num_threads()} cores, {platform.machine()}",
         "torch": torch.__version__,
+        "compiled": options.compile,
         "images": len(faces),
         "images_per_second": medians,
         "ratio": medians["engine"] / medians["plain"],
@@ -161,7 +164,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2560, help="faces a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=torch.get_num_threads())
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="fuse the engine's network")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     text = json.dumps(compare(options), indent=1)

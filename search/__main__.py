@@ -223,7 +223,8 @@ def run_retrain(options: argparse.Namespace) -> None:
         raise OptionsError("--recipe trial needs --study")
     if options.teacher and not recipe.distill:
         raise OptionsError(
-            f"--teacher has no use in the recipe {options.recipe}; distill and soften use it"
+            f"--teacher has no use in the recipe {options.recipe}; "
+            "distill, student and soften use it"
         )
     if recipe.distill and not options.teacher:
         raise OptionsError(f"--recipe {options.recipe} needs --teacher")

@@ -58,7 +58,7 @@ def add_artifact(parser: argparse.ArgumentParser) -> None:
 
 def add_teacher(parser: argparse.ArgumentParser) -> None:
     """`--teacher`, any number of times."""
-    text = "artifact to distil from (--recipe distill); may be given several times"
+    text = "artifact to distil from (recipes distill, student, soften); may be given several times"
     parser.add_argument(
         "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
     )

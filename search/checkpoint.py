@@ -4,15 +4,17 @@ import io
 import os
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from search.config import recipe_from_dict
 from search.errors import TrainingError
 
 INTERVAL: Final = 10.0
-"""Least seconds between two checkpoints of one run."""
+"""Seconds after which a finished epoch is worth a checkpoint."""
 
 
 class Clock:
@@ -69,6 +71,8 @@ def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         found, state = saved["plan"], saved["run"]
+        # Of an older version, which did not have all fields of today.
+        found["recipe"] = asdict(recipe_from_dict(found["recipe"]))
     except Exception as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({error})") from None
     differing = [key for key in plan if found.get(key) != plan[key]]

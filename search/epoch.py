@@ -16,14 +16,21 @@ from search.errors import TrainingError
 from search.mix import mix
 from search.optimizer import rate_factor
 from search.plan import Plan, Run
-from search.step import make_step, set_rates, update_average
+from search.step import Step, set_rates, update_average
 from search.stop import StopWish
 from service.labels import LABELS
 from service.preprocess import standardize
 
 
 def train_epoch(
-    run: Run, plan: Plan, images: Tensor, labels: Tensor, targets: Tensor, *, stop: StopWish
+    run: Run,
+    plan: Plan,
+    train_step: Step,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor,
+    stop: StopWish,
 ) -> dict[str, float]:
     """One pass over the data in an order fixed by seed and epoch.
 
@@ -38,7 +45,6 @@ def train_epoch(
     order = draw_order(labels, recipe, generator)
     steps = len(labels) // recipe.batch_size
     first, totals, before = resume_epoch(run, generator)
-    run.step = run.step or make_step(run)
     size = recipe.size_at(run.epoch)
     run.network.train()
     started = time.perf_counter()
@@ -52,7 +58,7 @@ def train_epoch(
         batch = augment(standardize(images[rows]), recipe, size, generator)
         draw = np.random.default_rng((plan.seed, run.epoch, step))
         batch, wanted = mix(batch, targets[rows], recipe, draw)
-        totals += run.step(*map(own_part, (batch, labels[rows], wanted)))
+        totals += train_step(*map(own_part, (batch, labels[rows], wanted)))
         update_average(run, recipe.ema_decay, run.epoch * steps + step)
     loss, accuracy = (average_over_processes(totals) / steps).tolist()
     seconds = before + time.perf_counter() - started

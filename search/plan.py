@@ -63,7 +63,6 @@ class Run:
         commit: the code that the run was started with.
         forward: the network as it is called: itself, compiled, or spread over processes.
         tutor: mixes the teachers' answers for a batch into its targets, by the recipe.
-        step: `search.step.train_step` of this run, made at the first step.
         history: the figures of each finished epoch.
         pause: where within the next epoch the run was stopped; empty between epochs.
     """
@@ -74,7 +73,6 @@ class Run:
     commit: str
     forward: Callable[[Tensor], Tensor]
     tutor: Callable[[Tensor, Tensor], Tensor] | None = None
-    step: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     pause: dict[str, Any] = field(default_factory=dict)
 

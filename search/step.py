@@ -12,8 +12,11 @@ from search.plan import Run
 from search.replay import Replay
 from service.device import reduced
 
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes faces, labels and targets of a batch; see `train_step`."""
 
-def make_step(run: Run) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+
+def make_step(run: Run) -> Step:
     """`train_step` of a run; on a single GPU as a CUDA graph."""
     device = next(run.network.parameters()).device
     step = partial(train_step, run)
@@ -32,9 +35,9 @@ def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tens
     batch = batch.contiguous(memory_format=torch.channels_last)
     with reduced(batch.device):
         logits = run.forward(batch)
-    if run.tutor is not None:
-        with torch.no_grad():
-            targets = run.tutor(batch, targets)
+        if run.tutor is not None:
+            with torch.no_grad():
+                targets = run.tutor(batch, targets)
     loss = functional.cross_entropy(logits.float(), targets)
     torch.autograd.backward(loss)
     for optimizer in run.optimizers:

@@ -56,13 +56,12 @@ class Tutor(nn.Module):
         self.to(device).to(memory_format=torch.channels_last).eval()
 
     def forward(self, batch: Tensor, targets: Tensor) -> Tensor:
-        """Targets with the teachers' answers mixed in.
+        """Targets with the teachers' answers mixed in; call under the step's autocast.
 
         Args:
             batch: float (N, 1, H, W), as the network sees it.
             targets: (N, 7), probabilities.
         """
-        with reduced(batch.device):
-            answers = [teacher(batch) for teacher in self.teachers]
-        probabilities = functional.softmax(torch.stack(answers).float(), 2).mean(0)
+        answers = torch.stack([teacher(batch) for teacher in self.teachers])
+        probabilities = functional.softmax(answers.float(), 2).mean(0)
         return torch.lerp(targets, probabilities, self.share)

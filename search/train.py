@@ -13,6 +13,7 @@ from search.distributed import rank, world, wrap
 from search.epoch import train_epoch
 from search.inference import measure, on_device
 from search.plan import Plan, Run, check_batches, start
+from search.step import make_step
 from search.stop import StopWish, catch_stop
 from search.targets import Tutor, make_targets
 
@@ -33,7 +34,7 @@ def fit(
     """Train a network from its plan, resuming from the checkpoint if that exists.
 
     With a checkpoint, SIGTERM and Ctrl-C save within the epoch. Of several processes under
-    torchrun only the first writes, and signals end them at the last finished epoch.
+    torchrun only the first writes, and signals end them at the last checkpoint.
 
     Args:
         plan: network, recipe and seed; `train_digest` must be the digest of `train`.
@@ -59,11 +60,14 @@ def fit(
         StoppedError: a signal asked to stop; all is saved.
     """
     check_batches(plan.recipe, len(train))
+    if device.index is not None:
+        # CUDA's streams and graphs are of the current device unless told otherwise.
+        torch.cuda.set_device(device)
     run = start(plan, device, initial)
     if checkpoint and checkpoint.exists():
         run.restore(read_checkpoint(checkpoint, plan.fields()))
     run.forward = wrap(run.network)
-    if plan.recipe.consistent:
+    if plan.recipe.consistent and teachers:
         run.tutor = Tutor(plan.recipe, teachers, device)
     if compiled:
         run.compile()
@@ -71,12 +75,11 @@ def fit(
     held_out = on_device(validation, device)
     targets = make_targets(plan.recipe, images, labels, teachers)
     if rank() == 0:
-        steps = len(train) // plan.recipe.batch_size
-        begin(run.epoch + run.pause.get("step", 0) / steps)
-    clock = Clock()
+        begin(run.epoch + run.pause.get("step", 0) / (len(train) // plan.recipe.batch_size))
+    clock, step = Clock(), make_step(run)
     with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
         while run.epoch < plan.recipe.epochs:
-            figures = train_epoch(run, plan, images, labels, targets, stop=wish)
+            figures = train_epoch(run, plan, step, images, labels, targets=targets, stop=wish)
             if figures:
                 loss, accuracy = measure(run.average, *held_out)
                 figures |= {"validation_loss": loss, "validation_accuracy": accuracy}

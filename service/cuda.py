@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from service.bfloat16 import fill_up, is_close, settle_near_ties
+from service.device import pick_precision
 from service.labels import LABELS
 from service.network import split_network
 from service.preprocess import IMAGE_SIZE, standardize
@@ -25,8 +26,11 @@ Network = Callable[[Tensor], Tensor]
 """Maps float32 (N, 1, 48, 48) to seven numbers a row, float32 (N, 7)."""
 
 
+_SWITCH: Final = Lock()
+
+
 class CudaNetwork:
-    """Labels as float32 gives them, at the speed of bfloat16.
+    """Labels as float32 gives them, nearly at the speed of bfloat16 where few are near ties.
 
     Args:
         network: on the device, in evaluation mode, batch norms folded, channels last; left as it
@@ -43,8 +47,6 @@ class CudaNetwork:
         device: torch.device,
         max_batch_size: int,
     ) -> None:
-        rounded = round_blocks(network)
-
         def exact(images: Tensor) -> Tensor:
             with full_float32():
                 return answer(network, standardize(images))
@@ -52,10 +54,12 @@ class CudaNetwork:
         self.sizes = pick_sizes(max_batch_size)
         self.exact = Recorded(exact, device, max_batch_size)
         self.rounded: Recorded | None = None
-        if is_close(rounded, network, device):
-            self.rounded = Recorded(
-                lambda images: answer(rounded, standardize(images)), device, max_batch_size
-            )
+        if pick_precision(device) != torch.float32:
+            rounded = round_blocks(network)
+            if is_close(rounded, network, device):
+                self.rounded = Recorded(
+                    lambda images: answer(rounded, standardize(images)), device, max_batch_size
+                )
 
     def record(self) -> None:
         """Record all batch sizes, the largest first: the smaller ones fit into its memory."""
@@ -177,11 +181,14 @@ def round_blocks(network: nn.Module) -> Network:
 def full_float32() -> Iterator[None]:
     """Convolutions in float32 proper: by default cuDNN rounds their factors to ten bits (TF32)."""
     cudnn = torch.backends.cudnn
-    # What is not named would be switched off.
-    with cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=cudnn.benchmark,
-        deterministic=cudnn.deterministic,
-        allow_tf32=False,
+    # What is not named would be switched off; the switch is the whole process's.
+    with (
+        _SWITCH,
+        cudnn.flags(
+            enabled=cudnn.enabled,
+            benchmark=cudnn.benchmark,
+            deterministic=cudnn.deterministic,
+            allow_tf32=False,
+        ),
     ):
         yield

@@ -34,11 +34,13 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware has it (CUDA, AMX, AVX512-BF16), else float32."""
-    able = torch.cpu.get_capabilities()
-    if device.type == "cuda" or able.get("amx_tile") or able.get("avx512_bf16"):
-        return torch.bfloat16
-    return torch.float32
+    """bfloat16 where the hardware has it (GPUs since Ampere, AMX, AVX512-BF16), else float32."""
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        able = torch.cpu.get_capabilities()
+        native = bool(able.get("amx_tile") or able.get("avx512_bf16"))
+    return torch.bfloat16 if native else torch.float32
 
 
 def reduced(device: torch.device) -> torch.autocast:

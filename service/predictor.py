@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from service.artifact import Artifact
 from service.bfloat16 import SIZES, compile_bfloat16, settle_near_ties
 from service.compiled import compiled_path, load_compiled
-from service.cuda import CudaNetwork
+from service.cuda import CudaNetwork, Network
 from service.device import pick_device, pick_precision
 from service.preprocess import IMAGE_SIZE, standardize
 
@@ -41,7 +42,9 @@ class Predictor:
     ) -> None:
         self.device = pick_device(device)
         self.max_batch_size = max_batch_size
-        self.temperature = float(artifact.card.get("temperature", 1.0))
+        # No method of this object: the collector leaves what was loaded at the start alone, so
+        # that a circle would keep a replaced model's memory.
+        self.answer = partial(to_probabilities, float(artifact.card.get("temperature", 1.0)))
         network = fold_norms(artifact.network).to(self.device)
         self.network: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)
         if folder and self.device.type == "cpu":
@@ -52,7 +55,7 @@ class Predictor:
             self.rounded = compile_bfloat16(network)
         self.cuda: CudaNetwork | None = None
         if self.device.type == "cuda":
-            self.cuda = CudaNetwork(network, self._answer, self.device, max_batch_size)
+            self.cuda = CudaNetwork(network, self.answer, self.device, max_batch_size)
 
     def warm_up(self) -> None:
         """Run the batch sizes whose first passes are slow."""
@@ -105,12 +108,14 @@ class Predictor:
         # With one channel this is the memory layout of channels_last, too.
         batch = standardize(images)
         if self.rounded is None:
-            return self._answer(self.network, batch)
-        answers = self._answer(self.rounded, batch)
-        return settle_near_ties(answers, lambda close: self._answer(self.network, batch[close]))
+            return self.answer(self.network, batch)
+        answers = self.answer(self.rounded, batch)
+        return settle_near_ties(answers, lambda close: self.answer(self.network, batch[close]))
 
-    def _answer(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        return torch.softmax(network(batch).float() / self.temperature, dim=1)
+
+def to_probabilities(temperature: float, network: Network, batch: Tensor) -> Tensor:
+    """A network's calibrated answers, float32 (N, 7), to float32 (N, 1, 48, 48)."""
+    return torch.softmax(network(batch).float() / temperature, dim=1)
 
 
 def fold_norms(network: nn.Module) -> nn.Module:

@@ -1,5 +1,7 @@
 """What can be tested without a GPU: torch.cuda's graphs are replaced by calls that run again."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -41,6 +43,7 @@ def fake_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
         return zeros(*shape, **options)
 
     monkeypatch.setattr(torch, "zeros", unpinned)
+    monkeypatch.setattr(cuda, "pick_precision", lambda _: torch.bfloat16)
     for name, value in {
         "graph": graph,
         "CUDAGraph": Graph,
@@ -114,7 +117,7 @@ def test_float32_decides_near_ties_or_all(trusted: bool, monkeypatch: pytest.Mon
     monkeypatch.setattr(cuda, "is_close", lambda *_: trusted)
     predictor = Predictor(load_artifact(SHIPPED), "cpu", 64)
     assert isinstance(predictor.network, nn.Module)
-    found = CudaNetwork(predictor.network, predictor._answer, CPU, 64)
+    found = CudaNetwork(predictor.network, predictor.answer, CPU, 64)
     faces = make_faces(140).images[:64]
     expected = torch.from_numpy(predictor.predict(faces))
     rows = found(torch.from_numpy(faces)[:, None])
@@ -128,6 +131,28 @@ def test_all_sizes_of_both_precisions_are_recorded() -> None:
     found.record()
     assert found.rounded
     assert found.rounded.sizes == found.exact.sizes == (1, 2, 4, 6)
+
+
+def test_without_fast_bfloat16_float32_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "pick_precision", lambda _: torch.float32)
+    network = fold_norms(build_network(TINY).eval())
+    found = CudaNetwork(network, lambda forward, batch: forward(batch).softmax(1), CPU, 6)
+    found.record()
+    assert found.rounded is None
+    assert found.exact.sizes == (1, 2, 4, 6)
+
+
+def test_a_replaced_model_is_freed_at_once() -> None:
+    predictor = Predictor(load_artifact(SHIPPED), "cpu", 4)
+    assert isinstance(predictor.network, nn.Module)
+    predictor.cuda = CudaNetwork(predictor.network, predictor.answer, CPU, 4)
+    gone = weakref.ref(predictor.network)
+    gc.disable()
+    try:
+        del predictor
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_rounded_blocks_are_close_and_leave_the_network_as_it_was() -> None:

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -41,9 +40,18 @@ def test_the_fourth_call_and_later_ones_are_replayed(monkeypatch: pytest.MonkeyP
     assert Stub.made == 2
 
 
+def test_rates_on_a_gpu_are_changed_in_place() -> None:
+    run = start(Plan(TINY, RECIPES["modern"], 0, ""), torch.device("cpu"))
+    rates = [torch.tensor(0.0) for _ in run.optimizers]
+    for optimizer, rate in zip(run.optimizers, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+    set_rates(run.optimizers, 0.5)
+    assert [float(rate) for rate in rates] == pytest.approx([0.015, 0.0015])
+
+
 @needs_gpu
 def test_replayed_steps_train_as_single_ones() -> None:
-    device, recipe = torch.device("cuda"), replace(RECIPES["modern"], rotation=0)
+    device, recipe = torch.device("cuda"), RECIPES["modern"]
     losses = []
     for replayed in (False, True):
         run = start(Plan(TINY, recipe, 0, ""), device)

@@ -11,7 +11,7 @@ from search.epoch import train_epoch
 from search.errors import TrainingError
 from search.inference import on_device, predict_logits
 from search.plan import Plan, current_commit, start
-from search.step import train_step
+from search.step import make_step, train_step
 from search.stop import StopWish
 from search.targets import Tutor, make_targets
 from search.train import fit
@@ -55,13 +55,13 @@ def test_an_epochs_speed_counts_the_time_before_a_stop(faces: Faces) -> None:
     plan = plan_for(faces)
     run = start(plan, CPU)
     images, labels = on_device(faces, CPU)
-    targets = make_targets(FAST, images, labels, [])
+    targets, step = make_targets(FAST, images, labels, []), make_step(run)
     stop = StopWish()
     stop.signal = 15
-    assert not train_epoch(run, plan, images, labels, targets, stop=stop)
+    assert not train_epoch(run, plan, step, images, labels, targets=targets, stop=stop)
     assert run.pause["seconds"] > 0
     run.pause["seconds"] = 1000.0
-    figures = train_epoch(run, plan, images, labels, targets, stop=StopWish())
+    figures = train_epoch(run, plan, step, images, labels, targets=targets, stop=StopWish())
     assert figures["images_per_second"] < 0.07
 
 
@@ -160,6 +160,8 @@ def test_a_consistent_run_needs_teachers(faces: Faces) -> None:
     recipe = replace(FAST, distill=0.5, consistent=True)
     with pytest.raises(TrainingError, match="need each other"):
         fit(plan_for(faces, recipe), faces, faces, CPU)
+    without = replace(recipe, epochs=1, distill=0.0)
+    assert fit(plan_for(faces, without), faces, faces, CPU).history
 
 
 def test_a_run_from_a_gpu_goes_on_without_one(faces: Faces) -> None:
