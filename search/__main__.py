@@ -58,6 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     except StoppedError as error:
         print(f"{error}; the same command goes on from where it was", file=sys.stderr)
         return 128 + error.signal
+    except ModuleNotFoundError as error:
+        # The service's environment has not all that searching and drawing need.
+        install = "pip install -c constraints.txt -e '.[search,compile]'"
+        print(f"error: the package {error.name} is missing; run: {install}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as error:
         print("interrupted; the same command goes on from where it was", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)

@@ -19,6 +19,7 @@ import bentoml
 import torch
 from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
@@ -27,6 +28,7 @@ from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
+from service.heads import limit_heads
 from service.journal import configure_log
 from service.models import Swapper, make_backend, read_in_use
 from service.overload import Overload
@@ -160,6 +162,7 @@ class FacialEmotion:
         leave_with_parent()
         join_others()
         Connections(SETTINGS.head_seconds).watch()
+        limit_heads(HttpToolsProtocol, SETTINGS.max_head_bytes)
         # These refusals have no CORS headers, without which a page could not read them.
         if not SETTINGS.cors_origins:
             Overload(APP.state.load, APP.state.health).watch()

@@ -14,13 +14,14 @@ from service.disconnect import while_wanted
 from service.errors import RequestError
 from service.explain import draw_overlay
 from service.labels import LABELS
-from service.options import SEE, choose
+from service.options import SEE, check_names, choose
 from service.uploads import read_image
 
 
 async def explain(request: Request) -> Response:
     """One image in, the heat map of a label out."""
     state = request.app.state
+    check_names(request, "faces", "format", "label", "face")
     see = choose(request, "faces", SEE)
     drawn = choose(request, "format", {"png": True, "json": False})
     labels = {name: index for index, name in enumerate(LABELS)}

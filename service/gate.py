@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
@@ -20,6 +21,9 @@ _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _PROBED: Final = {"/livez", "/readyz", "/metrics"}
 """Asked by machines every few seconds; their lines would bury the others."""
+
+_GONE: Final = 499
+"""nginx's status of a request whose client hung up."""
 
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -64,7 +68,14 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._add_headers(message)
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                # uvloop has no other word for a connection that is gone.
+                if "handler is closed" not in str(error):
+                    raise
+                status = _GONE
+                raise ClientDisconnect from None
 
         self.balance.enter()
         trace = TRACING.request(scope, route, request_id, lambda: status)
@@ -79,6 +90,8 @@ class Gate:
         try:
             await self.app(scope, receive, send)
         except Exception:
+            if status() == _GONE:
+                return
             metrics.LOG.exception("a request failed")
             if status():
                 raise

@@ -15,7 +15,7 @@ from service.decoding import Decoder, See, Seen
 from service.disconnect import while_wanted
 from service.errors import RequestError
 from service.labels import LABELS
-from service.options import SEE, choose
+from service.options import SEE, check_names, choose
 from service.settings import Settings
 from service.tracing import TRACING
 from service.uploads import read_files, read_image
@@ -24,6 +24,7 @@ from service.uploads import read_files, read_image
 async def predict(request: Request) -> Response:
     """One image in, one prediction out, or one for each face in it."""
     state = request.app.state
+    check_names(request, "faces")
     see = choose(request, "faces", SEE)
     state.load.check()
     with state.load.buffering() as buffer:
@@ -38,6 +39,7 @@ async def predict_batch(request: Request) -> Response:
     """Many images in, one prediction or error for each out."""
     state = request.app.state
     settings: Settings = state.backend.settings
+    check_names(request, "faces")
     see = choose(request, "faces", SEE)
     state.load.check()
     with state.load.buffering() as buffer:

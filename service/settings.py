@@ -85,6 +85,9 @@ class Settings(BaseModel):
     max_buffer_bytes: Count = Field(
         256 * 2**20, description="most bytes of request bodies in a worker; more get 503"
     )
+    max_head_bytes: Count = Field(
+        65_536, description="most bytes of a request's address and headers; more get 431"
+    )
     head_seconds: Seconds = Field(
         20.0, description="longest time for a request's head; then the connection is closed"
     )

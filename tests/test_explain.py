@@ -86,6 +86,17 @@ def test_the_route_answers_both_forms() -> None:
     with_client(Settings(), work)
 
 
+@pytest.mark.parametrize("route", ["predict", "predict_batch", "explain"])
+@pytest.mark.parametrize("query", ["face=auto&x=1", "Faces=auto", "faces=auto&faces=crop"])
+def test_misspelt_and_repeated_options_are_refused(route: str, query: str) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        answer = await client.post(f"/{route}?{query}", files={"image": encode(FACE)})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_option")
+        assert "The options here are faces" in answer.json()["error"]["message"]
+
+    with_client(Settings(), work)
+
+
 @pytest.mark.parametrize("query", ["format=svg", "label=bored", "face=1", "face=-1", "face=x"])
 def test_bad_options_are_named(query: str) -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:

@@ -147,6 +147,7 @@ def test_without_a_service_it_says_so(
     ("arguments", "words"),
     [
         (["absent"], "is not a folder"),
+        ([str(ROOT / "tests"), "--quiet"], "holds no image (.bmp, .jpeg"),
         ([str(ROOT / "examples"), "--out", "labels.txt"], "must end in"),
         ([str(ROOT / "examples"), "--group-size", "0"], "group_size is 0"),
         ([str(ROOT / "examples"), "--parallel", "0"], "parallel is 0"),
@@ -174,6 +175,22 @@ def test_another_models_table_is_not_continued(
         table.add("b.png", (FACE,))
     assert main([str(folder), "--out", str(out), "--url", server]) == 1
     assert "holds answers of m:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize("faces", [True, False])
+def test_found_faces_and_whole_images_are_not_mixed(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str, faces: bool
+) -> None:
+    arguments = [str(ROOT / "examples"), "--out", str(tmp_path / f"t.{ending}"), "--url", server]
+    first, second = ([], ["--faces"]) if faces else (["--faces"], [])
+    assert main([*arguments, *first]) == 0
+    before = read_table(tmp_path / f"t.{ending}")
+    assert len(before) == 2
+    assert main([*arguments, *second]) == 1
+    assert "name another file" in capsys.readouterr().err
+    assert read_table(tmp_path / f"t.{ending}")[0] == before[0]
+    assert main([*arguments, *first]) == 0
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])

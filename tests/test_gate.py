@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
+from starlette.types import Message
 
 from service.journal import REQUEST_ID, JsonFormatter
 from service.settings import Settings
@@ -214,3 +215,30 @@ def test_a_busier_worker_closes_the_connection(tmp_path: Path) -> None:
         assert "connection" not in (await client.get("/livez")).headers
 
     with_client(Settings(), work)
+
+
+def test_an_answer_that_nobody_takes_is_a_hang_up(caplog: pytest.LogCaptureFixture) -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Message) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        request = client.build_request("GET", "/info")
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": request.url.path,
+            "raw_path": request.url.raw_path,
+            "query_string": b"",
+            "headers": [],
+        }
+        gone = REGISTRY.get_sample_value
+        labels = {"route": "/info", "status": "499"}
+        before = gone("emotion_requests_total", labels) or 0
+        await app(scope, receive, send)
+        assert gone("emotion_requests_total", labels) == before + 1
+
+    with_client(Settings(), work)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -179,3 +179,14 @@ def test_the_help_of_run_tells_the_defaults(capsys: pytest.CaptureFixture[str]) 
         "(default: 3)",
     ):
         assert told in words
+
+
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def draw(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+
+    monkeypatch.setattr("search.audit.write_audit", draw)
+    assert main(["audit", "--data", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert "matplotlib is missing; run: pip install" in capsys.readouterr().err

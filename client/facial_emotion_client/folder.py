@@ -68,14 +68,20 @@ async def label_folder(
     Raises:
         EmotionError: the service refused a whole request or gave no answer; what was
             answered before is in the table.
-        TableError: the table is something else, or another model made its rows.
-        OSError: it is no folder, or the table cannot be written.
+        TableError: the table is something else, or another model or the other way to see faces
+            made its rows.
+        OSError: it is no folder, no image is in it, or the table cannot be written.
     """
     names, model = find_images(folder), await client.model()
+    if not names:
+        raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))})")
     with Table(out, retry) as table:
         if table.models - {model}:
             text = f"holds answers of {', '.join(sorted(table.models))}, the service has {model}"
             raise TableError(f"{out} {text}; name another file")
+        if table.boxed - {faces}:
+            text = "of whole images" if faces else "of faces found in images (--faces)"
+            raise TableError(f"{out} holds answers {text}; name another file")
         missing = [name for name in names if name not in table.done]
         failed = len(table.failed.intersection(names))
         before = len(names) - len(missing)

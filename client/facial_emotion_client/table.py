@@ -50,6 +50,7 @@ class Table:
         done: images whose rows are in it.
         failed: those of them without a prediction, when it was opened.
         models: names of the models that answered.
+        boxed: whether faces were found in the images: none, one or both answers.
 
     Raises:
         TableError: another ending, or the file holds something else.
@@ -66,6 +67,7 @@ class Table:
         self.done = {row["image"] for row in rows}
         self.failed = {row["image"] for row in rows if row["error"]}
         self.models = {row["model"] for row in rows if row["model"]}
+        self.boxed = {row["left"] is not None for row in rows if row["label"]}
         self._empty = True
         fresh = path.with_name(f"{path.name}.part")
         self._file = fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="")

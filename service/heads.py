@@ -1,0 +1,69 @@
+"""Request heads have a size; uvicorn with httptools takes any.
+
+Its parser keeps the address, each header and each trailer until all of it is there, and Python
+keeps them several times over, so that one connection could take all memory before any key is
+asked for.
+"""
+
+from typing import Any, Final
+
+from service import metrics
+from service.errors import RequestError
+
+_REASONS: Final = {414: "URI Too Long", 431: "Request Header Fields Too Large"}
+
+
+def limit_heads(protocol: Any, most: int) -> None:
+    """Refuse requests on each connection of a protocol whose head is too large, from now on.
+
+    Counted is what came in and was not passed on as a body: the address and the headers, and with
+    a body in chunks their sizes and the trailers, for which a body gives as much room again.
+
+    Args:
+        protocol: uvicorn's class for httptools, changed in place.
+        most: bytes of a head; up to one read of the socket more may be taken.
+    """
+    receive, take_body, complete = (
+        protocol.data_received,
+        protocol.on_body,
+        protocol.on_message_complete,
+    )
+
+    def data_received(connection: Any, data: bytes) -> None:
+        connection.head_bytes = getattr(connection, "head_bytes", 0) + len(data)
+        receive(connection, data)
+        if connection.head_bytes > most and not connection.transport.is_closing():
+            _refuse(connection, most)
+
+    def on_body(connection: Any, body: bytes) -> None:
+        connection.head_bytes -= 2 * len(body)
+        take_body(connection, body)
+
+    def on_message_complete(connection: Any) -> None:
+        connection.head_bytes = 0
+        complete(connection)
+
+    protocol.data_received = data_received
+    protocol.on_body = on_body
+    protocol.on_message_complete = on_message_complete
+
+
+def _refuse(connection: Any, most: int) -> None:
+    status = 431 if connection.headers else 414
+    # While a request is being answered, a second answer would be taken for its own.
+    if connection.cycle is None or connection.cycle.response_complete:
+        text = f"The request's address and headers are limited to {most} bytes."
+        connection.transport.write(_answer(RequestError(status, "head_too_large", text)))
+    metrics.REQUESTS.labels("other", status).inc()
+    connection.transport.close()
+
+
+def _answer(error: RequestError) -> bytes:
+    body = bytes(error.response().body)
+    lines = (
+        f"HTTP/1.1 {error.status} {_REASONS[error.status]}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
