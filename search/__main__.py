@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -263,9 +264,17 @@ def add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def run_publish(options: argparse.Namespace) -> None:
-    """Publish and print the tag."""
+    """Publish and print the tag.
+
+    Raises:
+        OptionsError: BentoML takes no such name, or would change it.
+    """
     from search.publish import publish
 
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", options.name):
+        raise OptionsError(
+            f"--name {options.name!r}: small letters, digits and . _ - within, at most 63"
+        )
     print(publish(options.artifact, options.name))
 
 

@@ -60,5 +60,14 @@ def expose() -> bytes:
 def _forget_dead_workers(folder: Path) -> None:
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
-        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        if _has_ended(pid):
             multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is gone or was killed; its parent may learn of that seconds later."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return Path("/proc/self").exists()
+    return state == "Z"

@@ -124,6 +124,8 @@ def test_a_killed_worker_comes_back(server: tuple[str, int]) -> None:
     assert read_metric(address, "emotion_worker_restarts_total") == 0
     os.kill(min(first), signal.SIGKILL)
     assert status(f"{address}/livez") == 200
+    # Before its parent has looked after it.
+    wait_until(lambda: read_metric(address, "emotion_ready") == 1, 2)
     wait_until(lambda: len(set(workers(pid)) - first) == 1, 60)
     wait_until(lambda: read_metric(address, "emotion_worker_restarts_total") == 1, 60)
     wait_until(lambda: read_metric(address, "emotion_ready") == 2, 60)

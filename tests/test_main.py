@@ -83,6 +83,14 @@ def test_options_that_would_be_ignored_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["Accurate", "a b", "", "-a", "a" * 64])
+def test_a_name_that_the_store_does_not_take_is_told(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["publish", f"--name={name}"]) == 1
+    assert f"--name {name!r}: small letters" in capsys.readouterr().err
+
+
 def test_a_network_by_name_and_one_of_a_study_exclude_each_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
