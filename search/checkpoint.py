@@ -1,6 +1,7 @@
 """A run's state on disk: written whole or not at all, read only by the run it belongs to."""
 
 import io
+import math
 import os
 import time
 from contextlib import suppress
@@ -18,13 +19,16 @@ INTERVAL: Final = 10.0
 
 
 class Clock:
-    """Tells when a checkpoint is due; on a GPU an epoch is shorter than the writing of one."""
+    """Tells when a checkpoint is due: at first, since a full disk should be told of early.
+
+    Not at every epoch: on a GPU one can be shorter than the writing of a checkpoint.
+    """
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last = -math.inf
 
     def due(self) -> bool:
-        """Whether `INTERVAL` has passed since the last time that it had."""
+        """Whether `INTERVAL` has passed since the last time that this said yes."""
         now = time.monotonic()
         if now - self._last < INTERVAL:
             return False

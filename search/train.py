@@ -43,8 +43,8 @@ def fit(
         device: CPU or CUDA.
         initial: network of the plan's `start_from`.
         teachers: networks of the plan's `teachers`.
-        checkpoint: file rewritten, whole or not at all, after every epoch of ten seconds, and
-            about every ten seconds where epochs are shorter.
+        checkpoint: file rewritten, whole or not at all, after the first epoch and every further
+            one of ten seconds; about every ten seconds where epochs are shorter.
         compiled: whether `torch.compile` fuses the network; a minute for each size of images.
         begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
             within the fourth.

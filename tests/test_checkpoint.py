@@ -13,4 +13,4 @@ def test_short_epochs_share_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Non
     for seconds in (4, 4, 4, 4, 30, 1):
         now[0] += seconds
         due.append(clock.due())
-    assert due == [False, False, True, False, True, False]
+    assert due == [True, False, False, True, True, False]
