@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from benchmarks.load import run_wrk
 from benchmarks.tree import Tree
 from service.artifact import load_artifact
 from service.golden import draw_golden
-from service.predictor import Predictor, fold_norms
+from service.predictor import Predictor, fold_norms, to_probabilities
 from service.preprocess import standardize
 from tests.live import free_port, serve_command, status
 
@@ -57,12 +58,12 @@ def make_plain(device: str) -> Answer:
     """The network as PyTorch runs it by default: kernel by kernel, float32 (TF32 on a GPU)."""
     artifact = load_artifact(ARTIFACT)
     network = fold_norms(artifact.network).to(device).to(memory_format=torch.channels_last)
+    probabilities = partial(to_probabilities, artifact.card.get("temperature", 1.0))
 
     @torch.inference_mode()
     def answer(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = torch.from_numpy(faces)[:, None].to(device)
-        logits = network(standardize(images)) / artifact.card.get("temperature", 1.0)
-        rows: NDArray[np.float32] = torch.softmax(logits, 1).cpu().numpy()
+        rows: NDArray[np.float32] = probabilities(network, standardize(images)).cpu().numpy()
         return rows
 
     return answer

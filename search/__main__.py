@@ -27,7 +27,7 @@ from search.commands import (
     add_report,
     add_robustness,
 )
-from search.config import NETWORKS, PRESETS, RECIPES
+from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT
 from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
 from search.stop import Terminated
 from service.artifact import ArtifactError
@@ -229,8 +229,7 @@ def run_retrain(options: argparse.Namespace) -> None:
         raise OptionsError("--recipe trial needs --study")
     if options.teacher and not recipe.distill:
         raise OptionsError(
-            f"--teacher has no use in the recipe {options.recipe}; "
-            "distill, student and soften use it"
+            f"--teacher has no use in the recipe {options.recipe}; {', '.join(TAUGHT)} use it"
         )
     if recipe.distill and not options.teacher:
         raise OptionsError(f"--recipe {options.recipe} needs --teacher")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Final
 
-from search.config import DEFAULT_STORAGE
+from search.config import DEFAULT_STORAGE, TAUGHT
 from search.errors import OptionsError
 
 DEFAULTS: Final[dict[str, Any]] = {
@@ -58,7 +58,7 @@ def add_artifact(parser: argparse.ArgumentParser) -> None:
 
 def add_teacher(parser: argparse.ArgumentParser) -> None:
     """`--teacher`, any number of times."""
-    text = "artifact to distil from (recipes distill, student, soften); may be given several times"
+    text = f"artifact to distil from (recipes {', '.join(TAUGHT)}); may be given several times"
     parser.add_argument(
         "--teacher", type=Path, metavar="ARTIFACT", action="append", default=[], help=text
     )

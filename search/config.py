@@ -160,6 +160,10 @@ RECIPES: Final[dict[str, Recipe]] = {
 }
 
 
+TAUGHT: Final = tuple(name for name, recipe in RECIPES.items() if recipe.distill)
+"""The recipes that need teachers."""
+
+
 def recipe_from_dict(fields: Mapping[str, Any]) -> Recipe:
     """Inverse of `dataclasses.asdict`, also after JSON; fields of other versions are left out."""
     known = {field.name for field in dataclasses.fields(Recipe)} & fields.keys()

@@ -9,8 +9,11 @@ from service import metrics
 RETRY_AFTER: Final = "1"
 """Seconds, in the answers of 429 and 503 that do not know better."""
 
-_CLOSING: Final = (408, 413)
-"""After these the rest of the body is not read, so the connection cannot go on."""
+_CLOSING: Final = (408, 413, 414, 431)
+"""After these the rest of the request is not read, so the connection cannot go on."""
+
+GONE: Final = 499
+"""nginx's status of a request whose client hung up, which nobody reads."""
 
 
 class RequestError(Exception):

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.balance import Balance
-from service.errors import RequestError
+from service.errors import GONE, RequestError
 from service.health import Health
 from service.journal import REQUEST_ID
 from service.tracing import TRACING
@@ -21,9 +21,6 @@ _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _PROBED: Final = {"/livez", "/readyz", "/metrics"}
 """Asked by machines every few seconds; their lines would bury the others."""
-
-_GONE: Final = 499
-"""nginx's status of a request whose client hung up."""
 
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -74,7 +71,7 @@ class Gate:
                 # uvloop has no other word for a connection that is gone.
                 if "handler is closed" not in str(error):
                     raise
-                status = _GONE
+                status = GONE
                 raise ClientDisconnect from None
 
         self.balance.enter()
@@ -90,7 +87,7 @@ class Gate:
         try:
             await self.app(scope, receive, send)
         except Exception:
-            if status() == _GONE:
+            if status() == GONE:
                 return
             metrics.LOG.exception("a request failed")
             if status():

@@ -5,12 +5,11 @@ keeps them several times over, so that one connection could take all memory befo
 asked for.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from service import metrics
 from service.errors import RequestError
-
-_REASONS: Final = {414: "URI Too Long", 431: "Request Header Fields Too Large"}
+from service.overload import encode_head
 
 
 def limit_heads(protocol: Any, most: int) -> None:
@@ -30,7 +29,7 @@ def limit_heads(protocol: Any, most: int) -> None:
     )
 
     def data_received(connection: Any, data: bytes) -> None:
-        connection.head_bytes = getattr(connection, "head_bytes", 0) + len(data)
+        connection.head_bytes += len(data)
         receive(connection, data)
         if connection.head_bytes > most and not connection.transport.is_closing():
             _refuse(connection, most)
@@ -43,6 +42,7 @@ def limit_heads(protocol: Any, most: int) -> None:
         connection.head_bytes = 0
         complete(connection)
 
+    protocol.head_bytes = 0
     protocol.data_received = data_received
     protocol.on_body = on_body
     protocol.on_message_complete = on_message_complete
@@ -59,11 +59,5 @@ def _refuse(connection: Any, most: int) -> None:
 
 
 def _answer(error: RequestError) -> bytes:
-    body = bytes(error.response().body)
-    lines = (
-        f"HTTP/1.1 {error.status} {_REASONS[error.status]}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    )
-    return "\r\n".join((*lines, "", "")).encode() + body
+    response = error.response()
+    return encode_head(error.status, response.headers) + b"\r\n" + bytes(response.body)

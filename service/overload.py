@@ -8,6 +8,8 @@ back for a moment, which slows such a client down and which no other one notices
 
 import asyncio
 import json
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -45,7 +47,13 @@ class Overload:
         self._counters = {path: metrics.REQUESTS.labels(path, 503) for path in HEAVY}
         self._codes = metrics.REJECTIONS.labels("unavailable")
         self._body = json.dumps(busy().body()).encode()
-        self._head = _encode_head(len(self._body))
+        headers = {
+            **SAFE_HEADERS,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(self._body)),
+            "Retry-After": RETRY_AFTER,
+        }
+        self._head = encode_head(503, headers)
         self._untold = 0
 
     def watch(self) -> None:
@@ -103,12 +111,7 @@ class Overload:
         self._untold = 0
 
 
-def _encode_head(length: int) -> bytes:
-    headers = {
-        **SAFE_HEADERS,
-        "Content-Type": "application/json",
-        "Content-Length": str(length),
-        "Retry-After": RETRY_AFTER,
-    }
+def encode_head(status: int, headers: Mapping[str, str]) -> bytes:
+    """The head of an answer that is written in uvicorn's protocol, without its last empty line."""
     lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
-    return "".join(["HTTP/1.1 503 Service Unavailable\r\n", *lines]).encode()
+    return "".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n", *lines]).encode()

@@ -6,12 +6,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.errors import RequestError
+from service.errors import GONE, RequestError
 
 
 async def refuse_gone(request: Request, _: Exception) -> Response:
-    """Close the books on a request whose sender hung up; nginx's status, which nobody reads."""
-    return await refuse(request, RequestError(499, "client_disconnected", "The client hung up."))
+    """Close the books on a request whose sender hung up."""
+    return await refuse(request, RequestError(GONE, "client_disconnected", "The client hung up."))
 
 
 async def refuse_http(request: Request, error: Exception) -> Response:
