@@ -5,21 +5,11 @@ import os
 import re
 import signal
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
-from search.arguments import (
-    add_artifact,
-    add_data,
-    add_device,
-    add_storage,
-    add_teacher,
-    count,
-    positive,
-    refuse_unused,
-)
-from search.commands import (
+from search.arguments import add_artifact
+from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
+from search.measuring_commands import (
     add_ablate,
     add_audit,
     add_calibrate,
@@ -27,9 +17,8 @@ from search.commands import (
     add_report,
     add_robustness,
 )
-from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT
-from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
 from search.stop import Terminated
+from search.training_commands import add_average, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
 
@@ -87,171 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    add_run(commands)
-    add_retrain(commands)
-    for add in (add_ablate, add_evaluate, add_calibrate, add_robustness, add_report, add_audit):
+    for add in (add_run, add_retrain, add_average, add_ablate):
         add(commands)
-    add_publish(commands)
+    for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit, add_publish):
+        add(commands)
     return parser
-
-
-def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """`run`: search a space; what no option names comes from the preset."""
-    text = "search over networks; the same command again resumes"
-    parser = commands.add_parser("run", help=text)
-    add_data(parser)
-    add_device(parser)
-    add_storage(parser)
-    text = "the published search, one over residual networks, or the same for accuracy and FLOPs"
-    text += " (default: %(default)s)"
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help=text)
-    parser.add_argument("--study", help="the study's name (default: the preset's)")
-    parser.add_argument(
-        "--trials", type=positive, help=f"the study's total {tell_preset('trials')}"
-    )
-    add_protocol(parser)
-    text = "processes on this machine (default: %(default)s)"
-    parser.add_argument("--workers", type=positive, default=1, help=text)
-    text = "how many of the best to train again, 0 for none (default: %(default)s)"
-    parser.add_argument("--confirm", type=count, default=6, help=text)
-    text = "new seeds for each of them (default: %(default)s)"
-    parser.add_argument("--confirm-seeds", type=count, default=3, help=text)
-    text = "seconds between a trial's signs of life; after three without one it counts as dead"
-    text += " (default: %(default)s)"
-    parser.add_argument("--heartbeat", type=positive, default=10, help=text)
-    parser.set_defaults(command=run_run)
-
-
-def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """What a study keeps to from its first trial on."""
-    parser.add_argument("--epochs", type=positive, help=f"of each trial {tell_preset('epochs')}")
-    for name, choices in (
-        ("space", ("paper", "residual")),
-        ("sampler", ("random", "tpe", "nsga2")),
-        ("pruner", ("none", "halving", "hyperband")),
-    ):
-        parser.add_argument(f"--{name}", choices=choices, help=tell_preset(name))
-    choices = ("accuracy", "accuracy,flops")
-    text = f"accuracy, or accuracy,flops for the Pareto front of both {tell_preset('objectives')}"
-    parser.add_argument("--objectives", choices=choices, metavar="NAMES", help=text)
-    text = "of choices, weights and order (default: %(default)s)"
-    parser.add_argument("--seed", type=int, default=0, help=text)
-    for name, word in (("parameters", "larger"), ("flops", "costlier")):
-        text = f"refuse {word} networks untrained (default: no bound)"
-        parser.add_argument(f"--max-{name}", type=positive, default=0, help=text)
-
-
-def tell_preset(field: str) -> str:
-    """In words, what an option is by default."""
-    values = ", ".join(f"{name}: {getattr(preset, field)}" for name, preset in PRESETS.items())
-    return f"(default: {values})"
-
-
-def run_run(options: argparse.Namespace) -> None:
-    """Search."""
-    from search.run import Search, digest_data, run_search
-    from search.study import Protocol
-
-    preset = PRESETS[options.preset]
-    protocol = Protocol(
-        space=options.space or preset.space,
-        epochs=options.epochs or preset.epochs,
-        sampler=options.sampler or preset.sampler,
-        pruner=options.pruner or preset.pruner,
-        seed=options.seed,
-        data_digest=digest_data(options.data),
-        max_parameters=options.max_parameters,
-        max_flops=options.max_flops,
-        objectives=options.objectives or preset.objectives,
-    )
-    search = Search(
-        data=options.data,
-        storage=options.storage,
-        name=options.study or options.preset,
-        protocol=protocol,
-        trials=options.trials or preset.trials,
-        workers=options.workers,
-        device=options.device,
-        heartbeat=options.heartbeat,
-        confirm=options.confirm,
-        confirm_seeds=options.confirm_seeds,
-    )
-    run_search(search)
-
-
-def add_retrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """`retrain`: train one network for long."""
-    parser = commands.add_parser("retrain", help="train one network and write its artifact")
-    add_data(parser)
-    add_device(parser)
-    what = parser.add_mutually_exclusive_group()
-    # Without a default here: argparse would not tell `--network compact` from no option.
-    what.add_argument("--network", choices=NETWORKS, help="by name (default: compact)")
-    what.add_argument("--study", help="take the network of a study's trial")
-    text = "its number (default: the best confirmed one, or the best); needs --study"
-    parser.add_argument("--trial", type=count, help=text)
-    add_storage(parser)
-    text = "how to train; `trial` is the trial's own way (default: modern)"
-    parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
-    parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
-    parser.add_argument("--seed", type=count, default=0)
-    text = "artifact of the same network to go on from"
-    parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
-    add_teacher(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
-    text = "fuse the network (torch.compile); a minute first, worth it for long runs"
-    parser.add_argument("--compile", action="store_true", help=text)
-    parser.set_defaults(command=run_retrain)
-
-
-def run_retrain(options: argparse.Namespace) -> None:
-    """Train and say where the artifact lies.
-
-    Raises:
-        OptionsError: options that have no use beside the others, or one that is missing.
-    """
-    from search.distributed import own_device, processes, rank
-    from search.retrain import retrain
-    from service.device import pick_device
-
-    name = options.network or "compact"
-    network, recipe, lineage = NETWORKS[name], None, None
-    if not options.study:
-        refuse_unused(options, "trial", "storage", because="only with --study")
-    else:
-        from search.lineage import find_trial
-
-        chosen = find_trial(options.storage, options.study, options.trial)
-        name, network, recipe, lineage = chosen.name, chosen.network, chosen.recipe, chosen.lineage
-    if options.recipe != "trial":
-        recipe = RECIPES[options.recipe]
-    if recipe is None:
-        raise OptionsError("--recipe trial needs --study")
-    if options.teacher and not recipe.distill:
-        raise OptionsError(
-            f"--teacher has no use in the recipe {options.recipe}; {', '.join(TAUGHT)} use it"
-        )
-    if recipe.distill and not options.teacher:
-        raise OptionsError(f"--recipe {options.recipe} needs --teacher")
-    if options.epochs:
-        recipe = replace(recipe, epochs=options.epochs)
-    device = own_device(pick_device(options.device))
-    with processes(device):
-        folder = retrain(
-            options.data,
-            network,
-            recipe,
-            options.out,
-            name=name,
-            lineage=lineage,
-            seed=options.seed,
-            device=device,
-            start_from=options.start_from,
-            teachers=options.teacher,
-            compiled=options.compile,
-        )
-        if rank() == 0:
-            print(f"artifact: {folder}")
 
 
 def add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

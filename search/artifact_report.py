@@ -1,6 +1,5 @@
 """A model's report: its curves, its figures on a split and its worst mistakes, as one page."""
 
-import csv
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from search.config import recipe_from_dict
 from search.data import Faces
 from search.evaluate import Evaluation, evaluate
 from search.faces_figure import draw_faces
+from search.history import read_history
 from search.literature import rank
 from search.page import Picture, Table, write_page
 from search.scores import cover, f1, precision, recall, reliability, wilson
@@ -80,13 +80,6 @@ def is_of_card(faces: Faces, card: dict[str, Any], split: str) -> bool:
     """Whether the faces may be those of the model's own data; the card tells it of validation."""
     known = card["data"].get(f"{split}_sha256")
     return known is None or known == faces.digest()
-
-
-def read_history(path: Path) -> dict[str, list[float]]:
-    """Columns of a training's history, a value an epoch."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
 
 
 def draw_curves(history: dict[str, list[float]]) -> list[Picture]:

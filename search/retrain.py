@@ -1,6 +1,5 @@
 """The long training of one network: checkpoint, curves, artifact."""
 
-import csv
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from search.data import Faces, load_split
 from search.distributed import rank
 from search.duration import format_seconds
 from search.errors import TrainingError
+from search.history import write_history
 from search.plan import Plan, Run, choose_faces
 from search.robustness import FAULTS, record_robustness
 from search.train import fit
@@ -94,6 +94,8 @@ def retrain(
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
     progress = Progress(recipe.epochs)
+    if teachers and rank() == 0 and not recipe.consistent:
+        print(f"{len(teachers)} teachers answer for {len(train):,} faces", flush=True)
     run = fit(
         plan,
         train,
@@ -111,17 +113,27 @@ def retrain(
         if lineage:
             facts["search"] = lineage
         write_artifact(out / "artifact", plan, run, facts)
-        print("trained; fits temperature and threshold on validation", flush=True)
-        calibrate(out / "artifact", data, device)
-        print(f"measures accuracy under {len(FAULTS)} faults", flush=True)
-        record_robustness(out / "artifact", data, device)
+        finish_artifact(out / "artifact", data, device)
     return out / "artifact"
+
+
+def finish_artifact(folder: Path, data: Path, device: torch.device) -> None:
+    """Measure a network whose weights are final, and write the figures into its card.
+
+    Raises:
+        ArtifactError: the artifact does not pass its checks.
+        DataError: a split cannot be read.
+    """
+    print("weights are final; fits temperature and threshold on validation", flush=True)
+    calibrate(folder, data, device)
+    print(f"measures accuracy under {len(FAULTS)} faults", flush=True)
+    record_robustness(folder, data, device)
 
 
 def write_artifact(folder: Path, plan: Plan, run: Run, facts: dict[str, Any]) -> None:
     """Weights, card and curve of a finished run."""
     save_artifact(folder, run.average, plan.network, facts)
-    write_history(folder / HISTORY_FILE, run)
+    write_history(folder / HISTORY_FILE, run.history)
 
 
 class Progress:
@@ -157,14 +169,6 @@ class Progress:
             f"{figures['images_per_second']:.0f} images/s{left}",
             flush=True,
         )
-
-
-def write_history(path: Path, run: Run) -> None:
-    """The epochs' figures as csv."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(run.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(run.history)
 
 
 def find_terms(validation_digest: str) -> dict[str, str]:

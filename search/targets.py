@@ -31,9 +31,11 @@ def make_targets(
     if not teachers or recipe.consistent:
         return targets
     views = (images, images.flip(3))
+    for teacher in teachers:
+        teacher.to(images.device).to(memory_format=torch.channels_last)
     with reduced(images.device):
         answers = [
-            functional.softmax(predict_logits(teacher.to(images.device), view), 1)
+            functional.softmax(predict_logits(teacher, view), 1)
             for teacher in teachers
             for view in views
         ]

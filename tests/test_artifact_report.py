@@ -10,7 +10,6 @@ from search.artifact_report import (
     draw_coverage,
     draw_mistakes,
     pick_examples,
-    read_history,
     write_artifact_report,
 )
 from search.config import RECIPES, Recipe
@@ -32,11 +31,6 @@ def test_the_page_holds_every_picture(artifact: Path, data: Path, tmp_path: Path
     text = page.read_text()
     assert text.count("data:image/png") == len(names)
     assert text.count('<tr class="own"><td>this model (1.00 M parameters)') == 2
-
-
-def test_a_history_is_read_by_column(tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text("epoch,loss\n1,2.5\n2,1.5\n")
-    assert read_history(tmp_path / "history.csv") == {"epoch": [1, 2], "loss": [2.5, 1.5]}
 
 
 def test_own_faces_are_not_compared_with_published_figures(

@@ -1,0 +1,34 @@
+"""A training's curve on disk: a csv of figures, a row an epoch."""
+
+import csv
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+Columns = dict[str, list[float]]
+"""Each figure's values, one an epoch."""
+
+
+def read_history(path: Path) -> Columns:
+    """The figures in a file."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
+    """Replace a file by the figures of each epoch."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def average_histories(histories: Sequence[Columns]) -> list[dict[str, float]]:
+    """Mean figures of each epoch over trainings of the same length."""
+    means = {
+        name: [statistics.mean(values) for values in zip(*columns, strict=True)]
+        for name in histories[0]
+        for columns in [[history[name] for history in histories]]
+    }
+    return [dict(zip(means, row, strict=True)) for row in zip(*means.values(), strict=True)]
