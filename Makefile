@@ -25,6 +25,8 @@ help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
 serve: model ## Serve on port 3000 (PORT=...), from nothing
+	@$(BIN)/python -c "import socket; socket.create_server(('', $(PORT))).close()" 2> /dev/null \
+		|| { echo "error: port $(PORT) is in use or not allowed; run: make serve PORT=ANOTHER"; exit 1; }
 	$(BIN)/bentoml serve service.app:FacialEmotion --port $(PORT) --timeout-keep-alive 75
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there

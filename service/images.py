@@ -1,9 +1,6 @@
-"""Request bytes to a 48x48 grey face.
+"""Request bytes to a face or a picture, within limits of size and time.
 
-The rule, for any size and mode: the first frame, the largest centred square, reduced or
-enlarged to 48x48 (Lanczos), transparent parts over white, grey by
-ITU-R 601 luma, 16-bit levels divided by 257, then turned as EXIF says. An image of
-48x48 grey levels passes unchanged.
+Of an image with several frames the first one counts.
 """
 
 import io
@@ -17,22 +14,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, ImageFile
 
 from service import formats
 from service.errors import RequestError
+from service.pixels import to_face, to_picture
 from service.preprocess import IMAGE_SIZE
-
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation to the turn that undoes it (Exif 2.32, tag 0x0112)."""
 
 _MAX_SIDE: Final = 2**31 - 1
 """Largest side a file may name; BMP's negative widths are read as more."""
@@ -41,11 +28,6 @@ _LARGE_PIXELS: Final = 8_000_000
 _LARGE: Final = threading.Lock()
 """Held while an image over `_LARGE_PIXELS` is decoded that takes memory for each: one at a time in
 a worker, because WebP takes 16 bytes a pixel, PNG up to 13 and progressive JPEG up to 9."""
-
-PICTURE_SIDE: Final = 1280
-"""Longest side of a picture in which faces are looked for; a face of 48 pixels is kept whole."""
-
-Square = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +73,7 @@ def decode_face(
     """
     with _opened(content, limits, deadline) as image:
         pixels = image.width * image.height
-        return np.array(_to_face(image, content)), pixels
+        return np.array(to_face(image, content)), pixels
 
 
 def decode_picture(
@@ -113,7 +95,7 @@ def decode_picture(
     """
     with _opened(content, limits, deadline) as image:
         pixels, longest = image.width * image.height, max(image.size)
-        picture = _to_picture(image, content)
+        picture = to_picture(image, content)
         return picture, max(picture.size) / longest, pixels
 
 
@@ -187,90 +169,6 @@ def _turn_to_decode(deadline: float) -> Iterator[None]:
         yield
     finally:
         _LARGE.release()
-
-
-def _to_face(image: Image.Image, content: bytes) -> Image.Image:
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    # libjpeg decodes at a fraction of the size, straight to luma; twice the target keeps
-    # enough detail for the final reduction.
-    luma = "L" if image.mode in ("L", "RGB") else None
-    drafted = image.draft(luma, (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
-    # The fraction's sides are rounded up, so the square is cut in the file's own pixels.
-    scale = width / drafted[1][2] if drafted else 1.0
-    square = (left / scale, top / scale, (left + side) / scale, (top + side) / scale)
-    turn = _TURNS.get(_orientation(image))
-    face = _to_grey(image, content, square)
-    return face if turn is None else face.transpose(turn)
-
-
-def _to_picture(image: Image.Image, content: bytes) -> Image.Image:
-    image.draft("RGB" if image.mode == "RGB" else None, (PICTURE_SIDE, PICTURE_SIDE))
-    turn = _TURNS.get(_orientation(image))
-    if image.mode.startswith("I"):
-        image = _scale_16_bit(image)
-    if image.has_transparency_data:
-        _mend_transparency(image, content)
-        image = image.convert("RGBA")
-    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BILINEAR)
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    picture = image.convert("RGB")
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    # Damaged metadata is no reason to refuse sound pixels.
-    except Exception:
-        return 1
-
-
-def _to_grey(image: Image.Image, content: bytes, square: Square) -> Image.Image:
-    if image.mode.startswith("I"):  # PNG's 16-bit grey
-        return _resize(_scale_16_bit(image), square)
-    if image.has_transparency_data:
-        _mend_transparency(image, content)
-        # Premultiplied levels may be reduced before they are laid over white: a fraction
-        # of the memory, the same result.
-        if image.mode != "RGBA":
-            image = image.convert("RGBA")
-        image = _resize(image.convert("RGBa"), square).convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("L")
-    if image.mode == "CMYK":
-        image = image.convert("RGB")
-    return _resize(image.convert("L"), square)
-
-
-def _scale_16_bit(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips 16-bit levels instead of scaling them.
-    levels = np.asarray(image)
-    grey = (levels // 257).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[levels == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def _mend_transparency(image: Image.Image, content: bytes) -> None:
-    """Give PNG's transparent colour the depth to which Pillow has brought the pixels."""
-    colour, depth = image.info.get("transparency"), content[24]
-    if image.format != "PNG" or colour is None or isinstance(colour, bytes):
-        return
-    if image.mode == "L" and depth in (2, 4):
-        image.info["transparency"] = colour * 255 // (2**depth - 1)
-    elif image.mode == "RGB" and depth == 16:
-        image.info["transparency"] = tuple(level >> 8 for level in colour)
-
-
-def _resize(image: Image.Image, square: Square) -> Image.Image:
-    if image.size == (IMAGE_SIZE, IMAGE_SIZE):
-        return image
-    # As sharp as FER2013's own faces: of those enlarged and reduced again 94 % keep their label,
-    # after bilinear reduction 88 % (benchmarks/reduction.py).
-    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS, square, 2.0)
 
 
 def _too_slow() -> RequestError:

@@ -1,7 +1,9 @@
 """The Makefile's targets that need no environment of their own, and how they fail."""
 
 import os
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,14 @@ def test_ci_skips_an_audit_that_cannot_be_made_and_no_other() -> None:
 def test_an_image_has_the_name_that_is_wanted(target: str, image: str) -> None:
     words = ("IMAGE=there/faces", "TAG=1-cuda", "ENGINE=podman")
     assert image in run_make(ROOT, "--dry-run", target, *words).stdout.split()
+
+
+def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_make(tmp_path, "-o", "model", "serve", f"PORT={port}")
+    assert done.returncode
+    assert done.stdout.startswith(f"error: port {port} is in use")
+    assert "Traceback" not in done.stdout + done.stderr
