@@ -75,7 +75,8 @@ def tell_preset(field: str) -> str:
 
 def run_run(options: argparse.Namespace) -> None:
     """Search."""
-    from search.run import Search, digest_data, run_search
+    from search.phase import Search, digest_data
+    from search.run import run_search
     from search.study import Protocol
 
     preset = PRESETS[options.preset]

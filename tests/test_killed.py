@@ -55,9 +55,16 @@ def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) ->
 
 
 def list_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes, without multiprocessing's resource tracker."""
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if "--multiprocessing-fork" in child.cmdline()]
+    """The worker processes that live, without multiprocessing's resource tracker."""
+    return [child for child in psutil.Process(process.pid).children() if is_worker(child)]
+
+
+def is_worker(child: psutil.Process) -> bool:
+    try:
+        return "--multiprocessing-fork" in child.cmdline()
+    # Killed, and not waited for yet.
+    except psutil.NoSuchProcess:
+        return False
 
 
 def open_when_made(process: subprocess.Popen[str], storage: str) -> Study:

@@ -13,7 +13,8 @@ from search.config import Recipe
 from search.errors import StudyError
 from search.layers_figure import draw_layers, list_layers
 from search.outcome import find_front, front_trials, read_curve
-from search.run import Search, digest_data, run_search
+from search.phase import Search, digest_data
+from search.run import run_search
 from search.space import SPACES, Candidate
 from search.storage import connect
 from search.study import Protocol, find_study, open_study
