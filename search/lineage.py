@@ -11,6 +11,7 @@ from search.config import Recipe, recipe_from_dict
 from search.confirmation import best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
 from search.outcome import read_accuracy, tell_none_complete
+from search.slots import count_settled
 from search.storage import connect
 from search.study import find_study
 from service.network import NetworkConfig, config_from_dict
@@ -51,7 +52,7 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
             "trial": trial.number,
             "validation_accuracy": read_accuracy(trial),
             "chosen_by": chosen_by,
-            "trials": len(study.get_trials(deepcopy=False)),
+            "trials": count_settled(study),
             "protocol": asdict(protocol),
         },
     )

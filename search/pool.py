@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from multiprocessing import get_context, parent_process
@@ -31,7 +32,7 @@ def fill_by_workers(search: Search, phase: Phase, storage: RDBStorage, study: op
     """Have a phase filled by `search.workers` processes; they end with this call.
 
     Raises:
-        StudyError: as `supervise`.
+        StudyError: as `supervise`, or they left before all was done.
     """
     # Before the workers start, or each of them would open the slots.
     open_ahead(search, phase, study)
@@ -39,6 +40,9 @@ def fill_by_workers(search: Search, phase: Phase, storage: RDBStorage, study: op
     workers = [start_worker(search, phase, index, faults) for index in range(search.workers)]
     try:
         supervise(search, phase, workers, faults, study)
+        done = count_done(study, phase.wanted)
+        if done < len(phase.wanted):
+            raise StudyError(f"the workers left with {done} of {len(phase.wanted)} trials done")
     finally:
         for worker in workers:
             worker.terminate()
@@ -123,7 +127,8 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     except (StudyError, DataError) as error:
         faults.put(str(error))
     except KeyboardInterrupt:
-        return
+        # Unless the parent wants it, another worker is to take its place.
+        sys.exit(128 + signal.SIGTERM)
     finally:
         # It leaves anyway; raised within the interpreter's own end it would print a traceback.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

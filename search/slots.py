@@ -22,6 +22,9 @@ from sqlalchemy import update
 MAX_DEATHS: Final = 3
 """Workers that may die within one slot before it is given up."""
 
+LASTING: Final[tuple[str, ...]] = ("slot", "seed", "confirms")
+"""Attributes that a slot's trials share; the others tell of one trial's training."""
+
 AHEAD: Final = 16
 """Slots that wait at once: each look at a study reads again all trials that are not finished."""
 
@@ -50,6 +53,11 @@ def settled_trials(study: Study, wanted: Collection[int]) -> list[FrozenTrial]:
 def count_done(study: Study, wanted: Collection[int]) -> int:
     """How many of the wanted slots are done."""
     return len(settled_trials(study, wanted))
+
+
+def count_settled(study: Study) -> int:
+    """How many slots are done."""
+    return len(settled_trials(study, group_slots(study.get_trials(deepcopy=False))))
 
 
 def open_slots(
@@ -138,11 +146,11 @@ def _take(storage: RDBStorage, trial: FrozenTrial) -> bool:
 
 def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     last = trials[-1]
-    attributes = {key: v for key, v in last.user_attrs.items() if key != "interrupted"}
     deaths = sum("interrupted" not in trial.user_attrs for trial in trials)
     given_up = deaths >= MAX_DEATHS
+    attributes = {key: last.user_attrs[key] for key in LASTING if key in last.user_attrs}
     if given_up:
-        attributes["reason"] = f"{deaths} workers died in it"
+        attributes = last.user_attrs | {"reason": f"{deaths} workers died in it"}
     return create_trial(
         state=TrialState.FAIL if given_up else TrialState.WAITING,
         params=last.params,

@@ -36,25 +36,33 @@ def suggest_paper(trial: Trial, epochs: int) -> Candidate:
 
 
 def suggest_residual(trial: Trial, epochs: int) -> Candidate:
-    """What the paper leaves out: residual networks and the choices of their training."""
+    """What the paper leaves out: residual networks and the choices of their training.
+
+    Every trial has every choice, the depths of stages that it lacks among them, since NSGA-II
+    hands on only what all trials have.
+    """
     width = trial.suggest_int("width", 16, 96, step=16)
     stages = trial.suggest_int("stages", 2, 4)
     growth = trial.suggest_categorical("growth", [1.5, 2.0])
+    depths = tuple(trial.suggest_int(f"depth_{stage}", 1, 3) for stage in range(1, 5))
     network = ResidualConfig(
         stem_channels=trial.suggest_int("stem_channels", 16, 64, step=16),
         stem_stride=trial.suggest_int("stem_stride", 1, 2),
         channels=tuple(8 * round(width * growth**stage / 8) for stage in range(stages)),
-        depths=tuple(trial.suggest_int(f"depth_{stage}", 1, 3) for stage in range(1, stages + 1)),
+        depths=depths[:stages],
         squeeze=trial.suggest_categorical("squeeze", [False, True]),
         drop_path=_tenths(trial, "drop_path", 0, 2),
         head_dropout=_tenths(trial, "head_dropout", 0, 4),
     )
     optimizer: Optimizer = _choose(trial, "optimizer", ("adamw", "muon"))
     low, high = (3e-4, 1e-2) if optimizer == "adamw" else (5e-3, 1e-1)
+    # Where between both, on a logarithmic scale: an optimizer's good place says something of
+    # the other's.
+    place = trial.suggest_float("learning_rate_place", 0, 1)
     recipe = Recipe(
         epochs=epochs,
         optimizer=optimizer,
-        learning_rate=trial.suggest_float(f"{optimizer}_learning_rate", low, high, log=True),
+        learning_rate=low * (high / low) ** place,
         weight_decay=trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True),
         schedule=_choose(trial, "schedule", get_args(Schedule)),
         warmup_epochs=min(1.0, epochs / 10),

@@ -42,7 +42,7 @@ MIN_TRIALS: Final = 20
 
 
 def write_study_report(storage: str, name: str, out: Path) -> Path:
-    """Write `report.html`, its pictures and `trials.csv` into `out`.
+    """Write `report.html`, its pictures, `trials.csv` and `confirmation.csv` into `out`.
 
     Args:
         storage: database URL, or a path for SQLite.
@@ -62,7 +62,27 @@ def write_study_report(storage: str, name: str, out: Path) -> Path:
         raise StudyError(tell_none_complete(study))
     confirmation = find_confirmation(connection, name)
     confirmed = rank_confirmed(study, confirmation) if confirmation else []
-    parts: list[Picture | Table] = [
+    out.mkdir(parents=True, exist_ok=True)
+    write_trials(out / "trials.csv", study)
+    if confirmation:
+        write_trials(out / "confirmation.csv", confirmation)
+    page = out / "report.html"
+    write_page(page, f"Study {name}", collect_parts(study, protocol, best, confirmed))
+    return page
+
+
+def collect_parts(
+    study: Study, protocol: Protocol, best: list[FrozenTrial], confirmed: list[Confirmed]
+) -> list[Picture | Table]:
+    """The page's pictures and tables, in their order.
+
+    Args:
+        study: of the trials.
+        protocol: of the study.
+        best: complete trials, best first; at least one.
+        confirmed: the configurations that were trained again.
+    """
+    return [
         tabulate_protocol(study, protocol),
         Picture(
             "epochs",
@@ -102,11 +122,6 @@ def write_study_report(storage: str, name: str, out: Path) -> Path:
             draw_layers(config_from_dict(best[0].user_attrs["network"])),
         ),
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    write_trials(out / "trials.csv", study)
-    page = out / "report.html"
-    write_page(page, f"Study {name}", parts)
-    return page
 
 
 def write_trials(path: Path, study: Study) -> None:
@@ -114,10 +129,11 @@ def write_trials(path: Path, study: Study) -> None:
 
     Columns: number; state (Optuna's, or INTERRUPTED where another trial fills the slot);
     validation accuracy, 0 to 1; duration in seconds; slot, the trial's place in the study, which
-    fixes its seed; cost; train accuracy; pace; the reason of its end; its choices.
+    fixes its seed; the search's trial that a trial of a confirmation repeats; cost; train
+    accuracy; pace; the reason of its end; its choices.
     """
     trials = study.get_trials(deepcopy=False)
-    facts = ("slot", "parameters", "flops", "train_accuracy", "images_per_second")
+    facts = ("slot", "confirms", "parameters", "flops", "train_accuracy", "images_per_second")
     names = sorted({name for trial in trials for name in trial.params})
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

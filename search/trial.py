@@ -1,7 +1,7 @@
 """One trial: a configuration drawn, trained for some epochs, measured on validation."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import optuna
 import torch
@@ -17,6 +17,9 @@ from search.stop import raise_again
 from search.study import Protocol
 from search.train import fit
 from service.network import build_network, config_to_dict, count_flops, count_parameters
+
+NO_MEMORY: Final = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What stands in PyTorch's errors of a CPU on Linux and on Windows, and of CUDA's libraries."""
 
 
 class TrialFailedError(RuntimeError):
@@ -90,5 +93,6 @@ def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, of the GPU or of the machine."""
-    known = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, known) or "not enough memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in NO_MEMORY)

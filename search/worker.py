@@ -50,16 +50,20 @@ def work(
 
 
 def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Objective) -> None:
-    """Run a claimed trial and record its value, or why it has none."""
+    """Run a claimed trial and record its value, or why it has none.
+
+    An unforeseen error counts as the worker's death, so that it does not come back for ever.
+    """
     try:
         with sign_of_life(storage, trial._trial_id):
             _settle(study, trial, objective)
     except UpdateFinishedTrialError:
         LOG.warning("trial %d counts as dead, for want of signs of life; it is lost", trial.number)
-    except BaseException:
+    except BaseException as error:
         # Where the storage is gone the trial counts as dead by and by.
         with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
-            trial.set_user_attr("interrupted", True)
+            if isinstance(error, (KeyboardInterrupt, *STORAGE_ERRORS)):
+                trial.set_user_attr("interrupted", True)
             study.tell(trial, state=TrialState.FAIL)
         raise
 

@@ -78,9 +78,11 @@ def open_when_made(process: subprocess.Popen[str], storage: str) -> Study:
     return find_study(connect(storage), "s")[0]
 
 
-def kill_a_running_worker(process: subprocess.Popen[str], study: Study, chance: Any) -> None:
+def kill_a_running_worker(
+    process: subprocess.Popen[str], study: Study, chance: random.Random, number: int
+) -> None:
     wait_until(process, lambda: any(t.state == TrialState.RUNNING for t in study.trials))
-    chance.choice(list_workers(process)).send_signal(signal.SIGKILL)
+    chance.choice(list_workers(process)).send_signal(number)
 
 
 def draw_parameters() -> list[dict[str, Any]]:
@@ -100,8 +102,8 @@ def test_a_study_survives_killed_workers_and_a_killed_parent(tmp_path: Path, sto
     chance = random.Random(0)
     process = start(tmp_path / "data", storage)
     study = open_when_made(process, storage)
-    for _ in range(2):
-        kill_a_running_worker(process, study, chance)
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        kill_a_running_worker(process, study, chance, number)
         time.sleep(chance.uniform(0.5, 1.5))
     process.kill()
     process.communicate()

@@ -118,6 +118,14 @@ def test_the_residual_space_builds() -> None:
         assert set(trial.params) > {"width", "stem_stride", "weight_decay", "schedule"}
 
 
+def test_every_trial_of_the_residual_space_has_every_choice() -> None:
+    names = set()
+    for trial in draw("residual", 20):
+        SPACES["residual"](trial, 20)
+        names.add(frozenset(trial.params))
+    assert len(names) == 1
+
+
 def test_a_slot_fixes_its_configuration() -> None:
     one, other = draw("residual", 12), draw("residual", 12)
     assert [t.params for t in one] == [t.params for t in other]

@@ -181,12 +181,15 @@ def test_search_report_and_retrain_of_the_best(
     common = ["--storage", storage, "--study", "s"]
     assert main(["report", *common, "--out", str(tmp_path / "report")]) == 0
     assert "Confirmation" in (tmp_path / "report" / "report.html").read_text()
+    rows = list(csv.DictReader((tmp_path / "report" / "confirmation.csv").read_text().splitlines()))
+    assert sorted(row["confirms"] for row in rows) == ["0", "0", "1", "1"]
     out = tmp_path / "run"
     command = ["retrain", *common, "--data", str(data), "--device", "cpu", "--recipe", "trial"]
     assert main([*command, "--epochs", "2", "--out", str(out)]) == 0
     card = load_artifact(out / "artifact").card
     assert card["search"]["chosen_by"] == "confirmation"
     assert card["search"]["study"] == "s"
+    assert card["search"]["trials"] == 2
     assert card["recipe"]["batch_size"] == 16
     assert card["recipe"]["epochs"] == 2
     assert main([*command, "--trial", "99", "--out", str(out)]) == 1

@@ -10,6 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.errors import StudyError
+from search.outcome import CURVE
 from search.slots import (
     MAX_DEATHS,
     _take,
@@ -147,6 +148,30 @@ def test_an_interrupted_trial_is_run_again_with_its_parameters(
     assert [len(slots[slot]) for slot in range(3)] == [1, 2, 1]
     assert slots[1][0].params == slots[1][1].params
     assert count_done(study, range(3)) == 3
+
+
+def test_a_trial_that_is_run_again_begins_without_the_figures_of_the_first(
+    study: Study, storage: RDBStorage
+) -> None:
+    def stop_after_an_epoch(trial: Trial) -> float:
+        trial.set_user_attr(CURVE, [0.1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, storage, range(1), stop_after_an_epoch)
+    work(study, storage, range(1), draw)
+    assert study.trials[1].user_attrs == {"slot": 0}
+
+
+def test_an_unforeseen_error_is_not_met_for_ever(study: Study, storage: RDBStorage) -> None:
+    def fail(_: Trial) -> float:
+        raise RuntimeError("a fault of the code")
+
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(RuntimeError, match="a fault"):
+            work(study, storage, range(1), fail)
+    work(study, storage, range(1), draw)
+    assert settled(study) == {0: TrialState.FAIL}
 
 
 def test_failures_are_recorded_with_a_reason_and_not_repeated(
