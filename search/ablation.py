@@ -153,18 +153,35 @@ def run_ablation(
         The base and each idea, in the order of the ablation.
 
     Raises:
-        TrainingError: as `search.train.fit`, or a finished run in `out` is of another plan.
+        TrainingError: as `check_teachers` and `search.train.fit`, or a finished run in `out` is
+            of another plan.
         StoppedError: a signal asked to stop; all is saved.
     """
-    # First all that is there, so that a wrong folder is refused before hours of training.
+    # First all that can be wrong, and all that is there, before hours of training.
+    check_teachers(ablation)
     plans = {run: make_plan(ablation, *run, train) for run in ablation.runs()}
-    found = {run: read_run(run_path(out, *run), plan) for run, plan in plans.items()}
+    found = {
+        run: read_run(run_path(out, *run), plan.fields(validation)) for run, plan in plans.items()
+    }
     for number, run in enumerate(plans, 1):
         if found[run] is None:
             print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
             path, splits = run_path(out, *run), (train, validation)
             found[run] = train_run(ablation, plans[run], splits, path, device)
     return sum_up(ablation, {run: value for run, value in found.items() if value is not None})
+
+
+def check_teachers(ablation: Ablation) -> None:
+    """Refuse recipes that learn from teachers without any, and teachers without a use.
+
+    Raises:
+        TrainingError: one of both.
+    """
+    taught = [name for name in (BASE, *ablation.ideas) if change(ablation.recipe, name).distill]
+    if taught and not ablation.teachers:
+        raise TrainingError(f"{', '.join(taught)} learns from teachers; give --teacher")
+    if ablation.teachers and not taught:
+        raise TrainingError("--teacher has no use: no recipe here learns from one")
 
 
 def make_plan(ablation: Ablation, idea: str, seed: int, train: Faces) -> Plan:
@@ -191,7 +208,7 @@ def train_run(
         report=progress.show,
     )
     accuracies = [figures["validation_accuracy"] for figures in finished.history]
-    write_run(path, plan, accuracies)
+    write_run(path, plan.fields(splits[1]), accuracies)
     checkpoint.unlink(missing_ok=True)
     return accuracies[-1]
 
@@ -201,13 +218,13 @@ def run_path(out: Path, idea: str, seed: int) -> Path:
     return out / f"{idea}-{seed}.json"
 
 
-def write_run(path: Path, plan: Plan, accuracies: Sequence[float]) -> None:
+def write_run(path: Path, plan: dict[str, Any], accuracies: Sequence[float]) -> None:
     """Keep a run's validation accuracy after each epoch; whole or not at all."""
-    text = json.dumps({"plan": plan.fields(), "validation_accuracy": list(accuracies)})
+    text = json.dumps({"plan": plan, "validation_accuracy": list(accuracies)})
     write_whole(path, text.encode())
 
 
-def read_run(path: Path, plan: Plan) -> float | None:
+def read_run(path: Path, plan: dict[str, Any]) -> float | None:
     """Accuracy after the last epoch of a finished run, None where there is none.
 
     Raises:
@@ -221,7 +238,7 @@ def read_run(path: Path, plan: Plan) -> float | None:
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise TrainingError(f"{path}: not a readable run ({error})") from None
     # Through JSON, where tuples are lists.
-    wanted = json.loads(json.dumps(plan.fields()))
+    wanted = json.loads(json.dumps(plan))
     differing = [key for key in wanted if found.get(key) != wanted[key]]
     if differing:
         words = f"run of another ablation, {', '.join(differing)} differs"

@@ -69,6 +69,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
+def seed(text: str) -> int:
+    """An argument of 0 to 2**32 - 1, as NumPy's generators take it."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise ValueError(text)
+    return value
+
+
 def positive(text: str) -> int:
     """An argument of 1 or more."""
     value = int(text)

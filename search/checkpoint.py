@@ -77,6 +77,7 @@ def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
         found, state = saved["plan"], saved["run"]
         # Of an older version, which did not have all fields of today.
         found["recipe"] = asdict(recipe_from_dict(found["recipe"]))
+        found.setdefault("validation_digest", plan["validation_digest"])
     except Exception as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({error})") from None
     differing = [key for key in plan if found.get(key) != plan[key]]

@@ -40,13 +40,14 @@ class Plan:
     start_from: str | None = None
     teachers: tuple[str, ...] = ()
 
-    def fields(self) -> dict[str, Any]:
-        """JSON-ready form, compared when a run is resumed."""
+    def fields(self, validation: Faces) -> dict[str, Any]:
+        """JSON-ready form with the digest of the faces to measure on, by which a run is known."""
         return {
             "network": config_to_dict(self.network),
             "recipe": asdict(self.recipe),
             "seed": self.seed,
             "train_digest": self.train_digest,
+            "validation_digest": validation.digest(),
             "start_from": self.start_from,
             "teachers": list(self.teachers),
         }

@@ -18,7 +18,7 @@ from search.history import write_history
 from search.plan import Plan, Run, choose_faces
 from search.robustness import FAULTS, record_robustness
 from search.train import fit
-from service.artifact import HISTORY_FILE, load_artifact, save_artifact
+from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 
 FER2013_VALIDATION = "ac459d71fc236fb7e22a8c010486a35597d4e4a09336c94cec68dce9909a50b7"
@@ -75,16 +75,12 @@ def retrain(
         DataError: a split cannot be read.
         TrainingError: as `search.train.fit`, or `start_from` is of another network.
     """
-    first = load_artifact(start_from) if start_from else None
+    first = load_start(start_from, network) if start_from else None
     taught_by = [load_artifact(folder) for folder in teachers]
-    if first and config_from_dict(first.card["network"]) != network:
-        raise TrainingError(
-            f"{start_from}: of another network than the one to be trained; "
-            "--network or --study must name its own"
-        )
-    train = load_split(data, "train")
+    # A place that cannot be written to is told now and not after the first epoch.
+    out.mkdir(parents=True, exist_ok=True)
+    train = choose_faces(recipe, load_split(data, "train"))
     validation = load_split(data, "validation")
-    train = choose_faces(recipe, train)
     plan = Plan(
         network,
         recipe,
@@ -94,8 +90,6 @@ def retrain(
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
     progress = Progress(recipe.epochs)
-    if teachers and rank() == 0 and not recipe.consistent:
-        print(f"{len(teachers)} teachers answer for {len(train):,} faces", flush=True)
     run = fit(
         plan,
         train,
@@ -115,6 +109,22 @@ def retrain(
         write_artifact(out / "artifact", plan, run, facts)
         finish_artifact(out / "artifact", data, device)
     return out / "artifact"
+
+
+def load_start(folder: Path, network: NetworkConfig) -> Artifact:
+    """The artifact to go on from.
+
+    Raises:
+        ArtifactError: it does not pass its checks.
+        TrainingError: it is of another network.
+    """
+    artifact = load_artifact(folder)
+    if config_from_dict(artifact.card["network"]) != network:
+        raise TrainingError(
+            f"{folder}: of another network than the one to be trained; "
+            "--network or --study must name its own"
+        )
+    return artifact
 
 
 def finish_artifact(folder: Path, data: Path, device: torch.device) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search.config import Recipe
+from search.distributed import rank
 from search.errors import TrainingError
 from search.inference import predict_logits
 from service.device import reduced
@@ -31,6 +32,8 @@ def make_targets(
     if not teachers or recipe.consistent:
         return targets
     views = (images, images.flip(3))
+    if rank() == 0:
+        print(f"first {len(teachers)} teachers answer for {len(images):,} faces", flush=True)
     for teacher in teachers:
         teacher.to(images.device).to(memory_format=torch.channels_last)
     with reduced(images.device):

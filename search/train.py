@@ -63,9 +63,13 @@ def fit(
     if device.index is not None:
         # CUDA's streams and graphs are of the current device unless told otherwise.
         torch.cuda.set_device(device)
-    run = start(plan, device, initial)
+    run, known = start(plan, device, initial), plan.fields(validation)
     if checkpoint and checkpoint.exists():
-        run.restore(read_checkpoint(checkpoint, plan.fields()))
+        run.restore(read_checkpoint(checkpoint, known))
+        if run.epoch == plan.recipe.epochs:
+            if rank() == 0:
+                begin(float(run.epoch))
+            return run
     run.forward = wrap(run.network)
     if plan.recipe.consistent and teachers:
         run.tutor = Tutor(plan.recipe, teachers, device)
@@ -86,7 +90,7 @@ def fit(
                 run.history.append(figures)
             ended = run.epoch == plan.recipe.epochs
             if checkpoint and rank() == 0 and (wish or ended or clock.due()):
-                write_checkpoint(checkpoint, plan.fields(), run.state())
+                write_checkpoint(checkpoint, known, run.state())
             if figures and rank() == 0:
                 report(figures)
             if wish:

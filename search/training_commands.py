@@ -13,8 +13,9 @@ from search.arguments import (
     count,
     positive,
     refuse_unused,
+    seed,
 )
-from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT
+from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def add_retrain(commands: "Commands") -> None:
     text = "how to train; `trial` is the trial's own way (default: modern)"
     parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
-    parser.add_argument("--seed", type=count, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     text = "artifact of the same network to go on from"
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
     add_teacher(parser)
@@ -150,18 +151,7 @@ def run_retrain(options: argparse.Namespace) -> None:
 
         chosen = find_trial(options.storage, options.study, options.trial)
         name, network, recipe, lineage = chosen.name, chosen.network, chosen.recipe, chosen.lineage
-    if options.recipe != "trial":
-        recipe = RECIPES[options.recipe]
-    if recipe is None:
-        raise OptionsError("--recipe trial needs --study")
-    if options.teacher and not recipe.distill:
-        raise OptionsError(
-            f"--teacher has no use in the recipe {options.recipe}; {', '.join(TAUGHT)} use it"
-        )
-    if recipe.distill and not options.teacher:
-        raise OptionsError(f"--recipe {options.recipe} needs --teacher")
-    if options.epochs:
-        recipe = replace(recipe, epochs=options.epochs)
+    recipe = choose_recipe(options, recipe)
     device = own_device(pick_device(options.device))
     with processes(device):
         folder = retrain(
@@ -179,6 +169,25 @@ def run_retrain(options: argparse.Namespace) -> None:
         )
         if rank() == 0:
             print(f"artifact: {folder}")
+
+
+def choose_recipe(options: argparse.Namespace, of_trial: Recipe | None) -> Recipe:
+    """What the options of `retrain` name, with their number of epochs.
+
+    Raises:
+        OptionsError: the trial's recipe without a trial, teachers without a use, or none for a
+            recipe that needs them.
+    """
+    recipe = of_trial if options.recipe == "trial" else RECIPES[options.recipe]
+    if recipe is None:
+        raise OptionsError("--recipe trial needs --study")
+    if options.teacher and not recipe.distill:
+        raise OptionsError(
+            f"--teacher has no use in the recipe {options.recipe}; {', '.join(TAUGHT)} use it"
+        )
+    if recipe.distill and not options.teacher:
+        raise OptionsError(f"--recipe {options.recipe} needs --teacher")
+    return replace(recipe, epochs=options.epochs or recipe.epochs)
 
 
 def add_average(commands: "Commands") -> None:

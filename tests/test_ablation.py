@@ -25,8 +25,11 @@ FAST = replace(RECIPES["modern"], epochs=1, batch_size=16, sizes=((1.0, 48),))
 
 def ablate(faces: Faces, out: Path, ideas: tuple[str, ...], seeds: int = 2) -> list[Effect]:
     out.mkdir(exist_ok=True)
-    ablation = Ablation(network=TINY, recipe=FAST, ideas=ideas, seeds=seeds)
-    return run_ablation(ablation, faces, make_faces(35, seed=1), out, CPU)
+    return run_ablation(make_ablation(ideas, seeds), faces, make_faces(35, seed=1), out, CPU)
+
+
+def make_ablation(ideas: tuple[str, ...] = (), seeds: int = 1) -> Ablation:
+    return Ablation(network=TINY, recipe=FAST, ideas=ideas, seeds=seeds)
 
 
 def test_finished_runs_are_kept_and_only_missing_ones_trained(
@@ -73,6 +76,8 @@ def test_runs_of_another_ablation_are_refused(faces: Faces, tmp_path: Path) -> N
         TrainingError, match=r"base-0\.json: run of another .* train_digest differs"
     ):
         ablate(make_faces(77), tmp_path, (), seeds=1)
+    with pytest.raises(TrainingError, match="validation_digest differs"):
+        run_ablation(make_ablation(), faces, make_faces(35, seed=2), tmp_path, CPU)
     (tmp_path / "base-0.json").write_text("{")
     with pytest.raises(TrainingError, match="not a readable run"):
         ablate(faces, tmp_path, (), seeds=1)
@@ -91,6 +96,18 @@ def test_teachers_teach_only_recipes_that_distil(faces: Faces, tmp_path: Path) -
     }
     assert plans[BASE]["teachers"] == ["digest"]
     assert plans["no-distill"]["teachers"] == []
+
+
+def test_recipes_and_teachers_that_do_not_fit_are_told_before_the_first_run(
+    faces: Faces, tmp_path: Path
+) -> None:
+    untaught = make_ablation(("more-distill",))
+    with pytest.raises(TrainingError, match="more-distill learns from teachers; give --teacher"):
+        run_ablation(untaught, faces, faces, tmp_path, CPU)
+    useless = replace(make_ablation(), teachers={"digest": build_network(TINY)})
+    with pytest.raises(TrainingError, match="--teacher has no use"):
+        run_ablation(useless, faces, faces, tmp_path, CPU)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["modern", "distill"])

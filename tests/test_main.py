@@ -100,6 +100,23 @@ def test_a_network_by_name_and_one_of_a_study_exclude_each_other(
     assert "not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_out_of_range_is_told(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["retrain", "--data", "faces", "--out", "out", "--seed", seed])
+    assert f"invalid seed value: '{seed}'" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_to_is_told_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    command = ["retrain", "--data", str(data), "--out", str(tmp_path / "file"), "--device", "cpu"]
+    assert main(command) == 1
+    told = capsys.readouterr()
+    assert "file" in told.err and not told.out
+
+
 def test_a_start_from_another_network_names_the_way_out(
     data: Path, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

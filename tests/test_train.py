@@ -15,6 +15,7 @@ from search.step import make_step, train_step
 from search.stop import StopWish
 from search.targets import Tutor, make_targets
 from search.train import fit
+from service.network import build_network
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")
@@ -96,6 +97,25 @@ def test_a_checkpoint_of_another_run_is_refused(
     with pytest.raises(TrainingError, match=words):
         fit(other, faces, faces, CPU, checkpoint=checkpoint)
     assert checkpoint.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_validation_faces_is_refused(faces: Faces, tmp_path: Path) -> None:
+    checkpoint, plan = tmp_path / "checkpoint.pt", plan_for(faces, replace(FAST, epochs=1))
+    fit(plan, faces, faces, CPU, checkpoint=checkpoint)
+    with pytest.raises(TrainingError, match="validation_digest differs"):
+        fit(plan, faces, make_faces(35, seed=2), CPU, checkpoint=checkpoint)
+
+
+def test_a_finished_run_is_not_taught_again(
+    faces: Faces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, plan = tmp_path / "checkpoint.pt", plan_for(faces, replace(FAST, epochs=1))
+    plan = replace(plan, recipe=replace(plan.recipe, distill=0.5))
+    teacher = build_network(TINY)
+    for words in ("first 1 teachers answer for 70 faces\n", ""):
+        run = fit(plan, faces, faces, CPU, teachers=[teacher], checkpoint=checkpoint)
+        assert run.epoch == 1
+        assert capsys.readouterr().out == words
 
 
 def test_a_torn_checkpoint_is_named(faces: Faces, tmp_path: Path) -> None:
