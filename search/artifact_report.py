@@ -65,7 +65,7 @@ def write_artifact_report(
         tabulate_classes(plain),
     ]
     if card.get("data", {}).get("name") == "FER2013" and is_of_card(plain.faces, card, split):
-        parts += rank(plain.accuracy, split, card["parameters"])
+        parts += rank(plain.accuracy, split, card)
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]))
     if "recipe" in card and not plain.faces.blank().all():

@@ -13,10 +13,11 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from search.config import recipe_from_dict
 from search.data import load_split
 from search.errors import OptionsError
 from search.history import average_histories, read_history, write_history
-from search.plan import current_commit
+from search.plan import choose_faces, current_commit
 from search.retrain import finish_artifact
 from search.scores import standard_error
 from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
@@ -37,17 +38,19 @@ def average(members: Sequence[Path], data: Path, out: Path, device: torch.device
 
     Raises:
         ArtifactError: a member does not pass its checks.
-        OptionsError: as `check_members`, or the data is not theirs.
+        OptionsError: as `check_members` and `check_data`, or `out` is a member's folder.
+        OSError: a member has no curve.
         DataError: a split cannot be read.
     """
+    if out.resolve() in {folder.resolve() for folder in members}:
+        raise OptionsError(f"--out {out}: one of the members")
     loaded = [load_artifact(folder) for folder in members]
     check_members(members, loaded)
     first = loaded[0].card
-    if load_split(data, "validation").digest() != first["data"]["validation_sha256"]:
-        raise OptionsError(f"--data {data}: not what the networks were trained on")
+    check_data(data, first)
+    histories = [read_history(folder / HISTORY_FILE) for folder in members]
     config = config_from_dict(first["network"])
     save_artifact(out, average_weights(loaded), config, describe(loaded))
-    histories = [read_history(folder / HISTORY_FILE) for folder in members]
     write_history(out / HISTORY_FILE, average_histories(histories))
     finish_artifact(out, data, device)
 
@@ -64,10 +67,28 @@ def check_members(folders: Sequence[Path], members: Sequence[Artifact]) -> None:
         raise OptionsError("--member: at least two, and each one once")
     if not first.get("start_from"):
         raise OptionsError(f"{folders[0]}: not trained on from another network (--start-from)")
+    if any("seed" not in member.card for member in members):
+        raise OptionsError("--member: a mean itself; give its members")
     for folder, member in zip(folders, members, strict=True):
         other = [name for name in SHARED if member.card.get(name) != first.get(name)]
         if other:
             raise OptionsError(f"{folder}: differs from {folders[0]} in {', '.join(other)}")
+
+
+def check_data(data: Path, card: dict[str, Any]) -> None:
+    """Refuse faces on which the card's network was not trained.
+
+    Raises:
+        DataError: a split cannot be read.
+        OptionsError: a split is another one.
+    """
+    splits = {
+        "train": choose_faces(recipe_from_dict(card["recipe"]), load_split(data, "train")),
+        "validation": load_split(data, "validation"),
+    }
+    for name, faces in splits.items():
+        if faces.digest() != card["data"][f"{name}_sha256"]:
+            raise OptionsError(f"--data {data}: its {name} split is not that of the networks")
 
 
 def average_weights(members: Sequence[Artifact]) -> nn.Module:

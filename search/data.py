@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from search.errors import AbsentSplitError, DataError
 from service.labels import LABELS
@@ -197,7 +197,8 @@ def _read_image(file: Path) -> bytes:
     try:
         with Image.open(file) as image:
             grey = image.convert("L")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    # Pillow's parsers of PNG raise the last two on broken chunks.
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise DataError(f"{file}: not a readable image ({error})") from None
     if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
         raise DataError(f"{file}: {grey.width}x{grey.height}, expected {IMAGE_SIZE}x{IMAGE_SIZE}")

@@ -3,8 +3,8 @@
 Tables III and IV of Vulpe-Grigorași & Grigore, 2021; all figures are theirs and of the test split.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from search.page import Table
 
@@ -52,16 +52,17 @@ CNN_ONLY: Final = (
 """Table IV."""
 
 
-def rank(accuracy: float, split: str, parameters: int) -> list[Table]:
+def rank(accuracy: float, split: str, card: Mapping[str, Any]) -> list[Table]:
     """Both tables with this model's row.
 
     Args:
         accuracy: of this model, 0 to 1.
         split: on which it was measured.
-        parameters: of this model.
+        card: of this model.
     """
-    name = f"this model ({parameters / 1e6:.2f} M parameters)"
-    own = Published(name, "CNN, searched and distilled", 100 * accuracy)
+    name = f"this model ({card['parameters'] / 1e6:.2f} M parameters)"
+    made = ("searched" if card.get("search") else "", "distilled" if card.get("teachers") else "")
+    own = Published(name, ", ".join(("CNN", *filter(None, made))), 100 * accuracy)
     caption = "As published, on the test split."
     if split != "test":
         caption += (

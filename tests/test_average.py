@@ -12,7 +12,7 @@ from search.config import RECIPES
 from search.errors import OptionsError
 from search.retrain import retrain
 from service.artifact import load_artifact
-from tests.conftest import TINY, make_faces, write_folder
+from tests.conftest import TINY
 
 CPU = torch.device("cpu")
 RECIPE = replace(RECIPES["modern"], epochs=2, batch_size=16, drop_duplicates=False)
@@ -91,9 +91,41 @@ def test_networks_that_lie_in_different_basins_are_refused(
         check_members(members, loaded)
 
 
-def test_other_data_than_the_members_is_refused(
-    members: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_other_faces_than_the_members_are_refused(
+    split: str,
+    data: Path,
+    members: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_folder(tmp_path / "other", "validation", make_faces(14, seed=3))
-    assert average(tmp_path / "other", tmp_path / "mean", *members) == 1
-    assert "not what the networks were trained on" in capsys.readouterr().err
+    next((data / split / "sad").iterdir()).unlink()
+    assert average(data, tmp_path / "mean", *members) == 1
+    assert f"its {split} split is not" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_member_is_not_overwritten(
+    data: Path, members: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (members[0] / "weights.safetensors").read_bytes()
+    assert average(data, members[0], *members) == 1
+    assert "one of the members" in capsys.readouterr().err
+    assert (members[0] / "weights.safetensors").read_bytes() == before
+
+
+def test_a_mean_is_no_member(
+    data: Path, members: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert average(data, tmp_path / "mean", *members) == 0
+    assert average(data, tmp_path / "again", tmp_path / "mean", members[0]) == 1
+    assert "give its members" in capsys.readouterr().err
+
+
+def test_a_member_without_its_curve_leaves_no_half_artifact(
+    data: Path, members: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (members[1] / "history.csv").unlink()
+    assert average(data, tmp_path / "mean", *members) == 1
+    assert "history.csv" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()

@@ -93,6 +93,15 @@ def test_a_bad_image_is_named(data: Path) -> None:
         load_split(data, "train")
 
 
+def test_a_broken_chunk_of_a_png_is_named(data: Path) -> None:
+    file = next((data / "train" / "sad").iterdir())
+    content = file.read_bytes()
+    at = content.index(b"IDAT")
+    file.write_bytes(content[:at] + b"I\0AT" + content[at + 4 :])
+    with pytest.raises(DataError, match=rf"{file.name}: not a readable image"):
+        load_split(data, "train")
+
+
 def test_absent_data_is_named(tmp_path: Path, data: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         load_split(tmp_path / "nowhere", "train")
