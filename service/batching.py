@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from typing import NamedTuple
 
 import numpy as np
@@ -31,13 +32,13 @@ class Batcher:
     under load. A batch that could start waits for the images that are being decoded, which take
     the core anyway, `max_wait_ms` at most; a lone request waits for nothing. What nobody
     waits for any more, its deadline past or its request cancelled, is not computed. When
-    a batch fails, its requests are tried one by one, so that one poisons no other.
+    a batch fails, its requests are tried one by one, so that one poisons no other. How much
+    may wait is for the callers to bound.
 
     Args:
         predict: (N, 48, 48) uint8 faces to (N, 7) float32 probabilities; blocking.
         max_batch_size: most faces in a batch.
         max_wait_ms: longest wait for faces on their way, in milliseconds.
-        max_queue: most faces waiting.
         stall_seconds: longest forward pass before new work is refused.
     """
 
@@ -47,13 +48,11 @@ class Batcher:
         *,
         max_batch_size: int,
         max_wait_ms: float,
-        max_queue: int,
         stall_seconds: float = 10.0,
     ) -> None:
         self.predict = predict
         self.max_batch_size = max_batch_size
         self.max_wait = max_wait_ms / 1000
-        self.max_queue = max_queue
         self.stall_seconds = stall_seconds
         self.failed = False
         self._queue: deque[_Waiting] = deque()
@@ -68,7 +67,8 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to serve; call inside the event loop."""
-        self._task = asyncio.create_task(self._run())
+        # In a context of its own: that of a reload would give its request's id to all log lines.
+        self._task = asyncio.create_task(self._run(), context=Context())
 
     async def stop(self, seconds: float = 30.0) -> None:
         """Take no more work, finish what waits, and leave after `seconds` at the latest."""
@@ -110,10 +110,10 @@ class Batcher:
             deadline: when nobody waits any more, on the clock of `time.monotonic`.
 
         Raises:
-            RequestError: 503 when the queue is full, the network failed or hangs, the
-                deadline passed, or the server shuts down.
+            RequestError: 503 when the network failed or hangs, the deadline passed, or the
+                server shuts down.
         """
-        self._check(len(faces))
+        self._check()
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         answers = []
@@ -126,13 +126,11 @@ class Batcher:
         metrics.QUEUE_DEPTH.set(self._queued)
         return np.concatenate(await asyncio.gather(*answers))
 
-    def _check(self, count: int) -> None:
+    def _check(self) -> None:
         if self._stopping:
             raise unavailable("The server is shutting down.")
         if self.running_seconds > self.stall_seconds:
             raise unavailable("The network does not answer.")
-        if self._queued + count > self.max_queue:
-            raise unavailable("The service is busy: too many images are waiting.")
 
     async def _run(self) -> None:
         while not (self._stopping and not self._queue):

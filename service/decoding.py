@@ -1,6 +1,7 @@
 """The images of a request, decoded in threads."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ from service.images import Limits, NotQuickError, decode_face, decode_picture
 
 QUICK_PIXELS: Final = 1_000_000
 """Most in a crop that is decoded beside the faces; 5 ms as JPEG, 40 ms as WebP."""
+
+TURN: Final = 0.02
+"""Seconds of a request's crops at once; then those of others have their turn."""
 
 _PATIENT: Final = 2
 """Threads for large images, for each of the crops'. With one, photos that crops pass by wait for
@@ -78,13 +82,15 @@ class _Work:
     results: list[Seen | RequestError] = field(default_factory=list)
     pixels: int = 0
     seconds: float = 0.0
+    wanted: bool = True
 
 
 class Decoder:
     """Decodes one request's images after another in each thread.
 
-    Crops of at most `QUICK_PIXELS` have threads of their own, so that no face waits for a
-    photo. With large images taking turns, the number of threads bounds memory.
+    Crops of at most `QUICK_PIXELS` have threads of their own, which requests share in turns, so
+    that no face waits for a photo or for another request's hundreds. With large images taking
+    turns, the number of threads bounds memory.
 
     Args:
         threads: for crops; large images have twice as many.
@@ -104,7 +110,7 @@ class Decoder:
         see: See = see_crop,
         coming: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> list[Seen | RequestError]:
-        """What each image shows, or the error.
+        """What each image shows, or the error, which is 503 where its turn came too late.
 
         Args:
             contents: encoded images.
@@ -114,15 +120,21 @@ class Decoder:
 
         Raises:
             RequestError: 413, the images together have too many pixels; 501, no detector;
-                503, the deadline passed.
+                503, the deadline passed before any was decoded.
         """
         loop, work = asyncio.get_running_loop(), _Work(contents, deadline, see)
         quick = replace(self.limits, quick_pixels=QUICK_PIXELS)
-        with coming():
-            await loop.run_in_executor(self._quick, self._decode, work, quick)
-        if len(work.results) < len(contents):
-            await loop.run_in_executor(self._patient, self._decode, work, self.limits)
+        try:
+            with coming():
+                while await loop.run_in_executor(self._quick, self._decode, work, quick, TURN):
+                    pass
+            if len(work.results) < len(contents):
+                await loop.run_in_executor(self._patient, self._decode, work, self.limits)
+        finally:
+            work.wanted = False
         metrics.DECODE_SECONDS.observe(work.seconds)
+        if not any(isinstance(item, Seen) or item.status < 500 for item in work.results):
+            raise late()
         return work.results
 
     def stop(self) -> None:
@@ -130,21 +142,30 @@ class Decoder:
         for threads in (self._quick, self._patient):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, work: _Work, limits: Limits) -> None:
-        """Add to the results, up to the first image that is not quick enough."""
+    def _decode(self, work: _Work, limits: Limits, turn: float = math.inf) -> bool:
+        """Add to the results, up to the first image that is not quick enough.
+
+        Returns:
+            Whether there is more to do after `turn` seconds.
+        """
         begun = time.perf_counter()
+        more = False
         with suppress(NotQuickError):
             for content in work.contents[len(work.results) :]:
+                more = time.perf_counter() - begun > turn
+                if more or not work.wanted:
+                    break
                 work.results.append(self._see(content, work, limits))
         work.seconds += time.perf_counter() - begun
+        return more
 
     def _see(self, content: bytes, work: _Work, limits: Limits) -> Seen | RequestError:
         if time.monotonic() > work.deadline:
-            raise late()
+            return late()
         try:
             seen = work.see(content, limits, work.deadline)
         except RequestError as error:
-            if error.status > 500:
+            if error.status == 501:
                 raise
             return error
         work.pixels += seen.pixels

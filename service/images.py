@@ -113,7 +113,7 @@ def _opened(content: bytes, limits: Limits, deadline: float) -> Iterator[Image.I
         try:
             formats.check(name, content)
             image = Image.open(_open(content, deadline), formats=[name])
-            pixels = _count_pixels(image, limits)
+            pixels = _count_pixels(image, name, limits)
             large = pixels > _LARGE_PIXELS and not (name == "JPEG" and formats.is_streamed(content))
             with _turn_to_decode(deadline) if large else nullcontext():
                 yield image
@@ -146,11 +146,12 @@ class _Timed(io.BytesIO):
         return super().read(size)
 
 
-def _count_pixels(image: Image.Image, limits: Limits) -> int:
+def _count_pixels(image: Image.Image, name: str, limits: Limits) -> int:
+    # By the name of the file's format: Pillow calls a JPEG with several pictures MPO.
     if max(image.size) > _MAX_SIDE or min(image.size) < 1:
         raise formats.FormatError("its header names an impossible size")
     pixels = image.width * image.height
-    most = limits.pixels if image.format == "JPEG" else min(limits.pixels, limits.whole_pixels)
+    most = limits.pixels if name == "JPEG" else min(limits.pixels, limits.whole_pixels)
     if pixels > most:
         text = f"{image.width}x{image.height} is over {most} pixels."
         if pixels <= limits.pixels:

@@ -52,7 +52,6 @@ def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
         watch_memory(predictor),
         max_batch_size=settings.max_batch_size,
         max_wait_ms=settings.max_wait_ms,
-        max_queue=settings.max_queue,
         stall_seconds=settings.stall_seconds,
     )
     return Backend(batcher, name, artifact.card, settings, explainer)

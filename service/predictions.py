@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from service.options import SEE, check_names, choose
 from service.settings import Settings
 from service.tracing import TRACING
 from service.uploads import read_files, read_image
+
+NETWORK_SHARE: Final = 0.1
+"""Of the time for an answer: kept for the network. Images that are not decoded by then are told as
+late one by one, and those that are get their answers."""
 
 
 async def predict(request: Request) -> Response:
@@ -67,7 +71,8 @@ async def look_at(
 ) -> list[dict[str, Any] | RequestError]:
     """Decode and predict: the predictions or the error for each image."""
     with TRACING.step("decode", images=len(contents)):
-        decoded = await decoder.decode(contents, deadline, see, backend.batcher.coming)
+        until = deadline - NETWORK_SHARE * backend.settings.answer_seconds
+        decoded = await decoder.decode(contents, until, see, backend.batcher.coming)
     found = [item.faces for item in decoded if isinstance(item, Seen)]
     if not found:
         return [item for item in decoded if isinstance(item, RequestError)]

@@ -33,7 +33,6 @@ async def serving(settings: Settings, predict: Predict = even) -> AsyncIterator[
         predict,
         max_batch_size=settings.max_batch_size,
         max_wait_ms=settings.max_wait_ms,
-        max_queue=settings.max_queue,
         stall_seconds=settings.stall_seconds,
     )
     app.state.backend = Backend(

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service import metrics
 from service.batching import Batcher, Predict
 from service.errors import RequestError
+from service.journal import REQUEST_ID
 
 
 class Echo:
@@ -31,13 +34,10 @@ def faces_of(*values: int) -> NDArray[np.uint8]:
 def serve(
     predict: Predict,
     work: Callable[[Batcher], Awaitable[None]],
-    queue: int = 100,
     wait_ms: float = 0,
 ) -> None:
     async def run() -> None:
-        batcher = Batcher(
-            predict, max_batch_size=8, max_wait_ms=wait_ms, max_queue=queue, stall_seconds=0.1
-        )
+        batcher = Batcher(predict, max_batch_size=8, max_wait_ms=wait_ms, stall_seconds=0.1)
         batcher.start()
         try:
             await work(batcher)
@@ -105,18 +105,6 @@ def test_a_large_request_is_split() -> None:
     assert echo.batches == [8, 8, 8, 6]
 
 
-def test_a_full_queue_refuses_at_once() -> None:
-    async def work(batcher: Batcher) -> None:
-        waiting = asyncio.create_task(batcher.submit(faces_of(*range(10))))
-        await asyncio.sleep(0)
-        with pytest.raises(RequestError) as caught:
-            await batcher.submit(faces_of(1))
-        assert caught.value.status == 503
-        await waiting
-
-    serve(Echo(), work, queue=10)
-
-
 def test_a_failure_is_told_and_the_next_batch_runs() -> None:
     def fail_on_zero(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not faces.any():
@@ -129,6 +117,32 @@ def test_a_failure_is_told_and_the_next_batch_runs() -> None:
         assert (await batcher.submit(faces_of(1))).shape == (1, 7)
 
     serve(fail_on_zero, work)
+
+
+def test_a_failure_is_not_logged_as_of_the_request_that_began_the_batches() -> None:
+    seen = []
+
+    def fail(_: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise RuntimeError("out of order")
+
+    class Note(logging.Filter):
+        def filter(self, _: logging.LogRecord) -> bool:
+            seen.append(REQUEST_ID.get(None))
+            return True
+
+    async def work(batcher: Batcher) -> None:
+        with pytest.raises(RequestError, match="failed"):
+            await batcher.submit(faces_of(0))
+
+    note = Note()
+    metrics.LOG.addFilter(note)
+    token = REQUEST_ID.set("the-reload")
+    try:
+        serve(fail, work)
+    finally:
+        REQUEST_ID.reset(token)
+        metrics.LOG.removeFilter(note)
+    assert seen and "the-reload" not in seen
 
 
 def test_a_cancelled_request_is_not_computed() -> None:

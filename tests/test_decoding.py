@@ -93,3 +93,60 @@ def test_only_quick_images_are_waited_for() -> None:
 
     asyncio.run(work())
     assert coming == [1, 7, 7, -1, 0]
+
+
+def see_slowly(content: bytes, limits: Limits, deadline: float) -> Seen:
+    time.sleep(0.03)
+    return see_crop(content, limits, deadline)
+
+
+def test_a_face_does_not_wait_for_all_of_anothers_crops() -> None:
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        many = asyncio.create_task(decoder.decode([FACE] * 60, FOREVER, see_slowly))
+        await asyncio.sleep(0.1)
+        await decoder.decode([FACE], FOREVER)
+        assert not many.done()
+        assert len(await many) == 60
+        decoder.stop()
+
+    asyncio.run(work())
+
+
+def test_what_nobody_waits_for_is_not_decoded() -> None:
+    seen = []
+
+    def note(content: bytes, limits: Limits, deadline: float) -> Seen:
+        seen.append(content)
+        return see_slowly(content, limits, deadline)
+
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        for images in ([FACE] * 60, [LARGE] * 60):
+            seen.clear()
+            task = asyncio.create_task(decoder.decode(images, FOREVER, note))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            await asyncio.sleep(0.3)
+            before = len(seen)
+            await asyncio.sleep(0.3)
+            assert 0 < len(seen) == before < 60
+        decoder.stop()
+
+    asyncio.run(work())
+
+
+def test_late_images_do_not_take_the_others_with_them() -> None:
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        soon = time.monotonic() + 0.1
+        results = await decoder.decode([FACE] * 60, soon, see_slowly)
+        assert isinstance(results[0], Seen)
+        last = results[-1]
+        assert isinstance(last, RequestError) and last.code == "deadline_exceeded"
+        with pytest.raises(RequestError) as caught:
+            await decoder.decode([FACE] * 2, time.monotonic() - 1)
+        assert caught.value.status == 503
+        decoder.stop()
+
+    asyncio.run(work())

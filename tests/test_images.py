@@ -1,3 +1,4 @@
+import io
 import struct
 import time
 import zlib
@@ -116,6 +117,15 @@ def png(side: int, depth: int, colour: int, rows: bytes, clear: bytes = b"") -> 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
     assert refusal(png(50_000, 8, 0, b"0")) == (413, "too_many_pixels")
+
+
+def test_a_jpeg_of_several_pictures_may_have_as_many_pixels_as_any() -> None:
+    picture = Image.new("RGB", (120, 90), "grey")
+    content = encode(picture, "MPO", save_all=True, append_images=[picture])
+    assert Image.open(io.BytesIO(content)).format == "MPO"
+    face, pixels = decode_face(content, Limits(pixels=10**6, whole_pixels=100))
+    assert face.shape == (48, 48)
+    assert pixels == 120 * 90
 
 
 def test_only_jpeg_may_be_large() -> None:

@@ -28,7 +28,7 @@ def client(artifact: Path) -> Iterator[TestClient]:
     predictor = Predictor(loaded, "cpu", 8)
     app = make_app(SETTINGS)
     with TestClient(app) as client:
-        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0, max_queue=100)
+        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0)
         app.state.backend = Backend(batcher, "tiny:1", loaded.card, SETTINGS, explainer)
         assert client.portal
         client.portal.call(batcher.start)
@@ -126,7 +126,7 @@ def test_a_wrong_method_is_told(client: TestClient) -> None:
 
 
 def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:
-    client.app.state.backend.batcher.max_queue = 0  # type: ignore[attr-defined]
+    client.app.state.load.max_images = 0  # type: ignore[attr-defined]
     answer = client.post("/predict", files={"image": FACE})
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
