@@ -1,17 +1,20 @@
 """The command that labels a folder, against a real server, and the table it writes."""
 
+import asyncio
 import csv
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from facial_emotion_client.__main__ import main
+from facial_emotion_client.folder import label_folder
 from facial_emotion_client.results import Box, Failure, Prediction, Result
 from facial_emotion_client.table import LABELS as TABLE_LABELS
 from facial_emotion_client.table import Table, TableError
@@ -173,8 +176,30 @@ def test_another_models_table_is_not_continued(
     with Table(out) as table:
         table.add("a.png", (FACE,))
         table.add("b.png", (FACE,))
-    assert main([str(folder), "--out", str(out), "--url", server]) == 1
-    assert "holds answers of m:1" in capsys.readouterr().err
+    before = out.read_bytes()
+    for _ in range(2):
+        assert main([str(folder), "--out", str(out), "--url", server, "--retry"]) == 1
+        assert "holds answers of m:1" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+class Swapped:
+    """Stands for a client whose service takes up another model within the run."""
+
+    async def model(self) -> str:
+        return "m:1"
+
+    async def predict_many(self, images: Iterable[Path], **_: Any) -> AsyncIterator[Result]:
+        for number, _image in enumerate(images):
+            yield (replace(FACE, model="m:1" if number < 3 else "m:2"),)
+
+
+def test_the_answers_of_two_models_are_not_mixed(folder: Path) -> None:
+    out = folder.parent / "labels.csv"
+    client: Any = Swapped()
+    with pytest.raises(TableError, match="took up m:2 in place of m:1"):
+        asyncio.run(label_folder(client, folder, out, quiet=True))
+    assert [row["model"] for row in read_table(out)] == ["m:1"] * 3
 
 
 @pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
@@ -185,11 +210,11 @@ def test_found_faces_and_whole_images_are_not_mixed(
     arguments = [str(ROOT / "examples"), "--out", str(tmp_path / f"t.{ending}"), "--url", server]
     first, second = ([], ["--faces"]) if faces else (["--faces"], [])
     assert main([*arguments, *first]) == 0
-    before = read_table(tmp_path / f"t.{ending}")
-    assert len(before) == 2
+    before = (tmp_path / f"t.{ending}").read_bytes()
+    assert len(read_table(tmp_path / f"t.{ending}")) == 2
     assert main([*arguments, *second]) == 1
     assert "name another file" in capsys.readouterr().err
-    assert read_table(tmp_path / f"t.{ending}")[0] == before[0]
+    assert (tmp_path / f"t.{ending}").read_bytes() == before
     assert main([*arguments, *first]) == 0
 
 

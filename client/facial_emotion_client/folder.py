@@ -8,7 +8,7 @@ from typing import Final
 from tqdm import tqdm
 
 from facial_emotion_client.client import AsyncEmotionClient
-from facial_emotion_client.results import Failure
+from facial_emotion_client.results import Failure, Result
 from facial_emotion_client.table import Table, TableError
 
 ENDINGS: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
@@ -68,20 +68,16 @@ async def label_folder(
     Raises:
         EmotionError: the service refused a whole request or gave no answer; what was
             answered before is in the table.
-        TableError: the table is something else, or another model or the other way to see faces
-            made its rows.
+        TableError: the table is something else, another model or the other way to see faces
+            made its rows, or the service took up another model meanwhile.
         OSError: it is no folder, no image is in it, or the table cannot be written.
     """
     names, model = find_images(folder), await client.model()
     if not names:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))})")
-    with Table(out, retry) as table:
-        if table.models - {model}:
-            text = f"holds answers of {', '.join(sorted(table.models))}, the service has {model}"
-            raise TableError(f"{out} {text}; name another file")
-        if table.boxed - {faces}:
-            text = "of whole images" if faces else "of faces found in images (--faces)"
-            raise TableError(f"{out} holds answers {text}; name another file")
+    table = Table(out, retry)
+    _check(table, model, faces)
+    with table:
         missing = [name for name in names if name not in table.done]
         failed = len(table.failed.intersection(names))
         before = len(names) - len(missing)
@@ -95,8 +91,25 @@ async def label_folder(
         following = iter(missing)
         with tqdm(total=len(names), initial=before, unit=" images", disable=quiet) as bar:
             async for result in results:
+                _check_model(result, model)
                 table.add(next(following), result)
                 tally.failed += isinstance(result, Failure)
                 tally.labelled += not isinstance(result, Failure)
                 bar.update()
     return tally
+
+
+def _check(table: Table, model: str, faces: bool) -> None:
+    if table.models - {model}:
+        text = f"holds answers of {', '.join(sorted(table.models))}, the service has {model}"
+        raise TableError(f"{table.path} {text}; name another file")
+    if table.boxed - {faces}:
+        text = "of whole images" if faces else "of faces found in images (--faces)"
+        raise TableError(f"{table.path} holds answers {text}; name another file")
+
+
+def _check_model(result: Result, model: str) -> None:
+    others = set() if isinstance(result, Failure) else {face.model for face in result} - {model}
+    if others:
+        text = f"the service took up {', '.join(sorted(others))} in place of {model}"
+        raise TableError(f"{text}; name another file to begin anew with it")

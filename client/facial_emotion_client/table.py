@@ -40,7 +40,9 @@ class TableError(Exception):
 
 
 class Table:
-    """Rows that are in the file as soon as `add` returns; a context manager.
+    """Rows that are in the file as soon as `add` returns.
+
+    The file is read at once, and changed from when the table is entered as a context manager.
 
     Args:
         path: created, or continued where it holds rows.
@@ -64,19 +66,20 @@ class Table:
         rows = _drop_last(_read(path, self.kind)) if path.exists() else []
         if retry:
             rows = [row for row in rows if not row["error"]]
+        self._rows = rows
         self.done = {row["image"] for row in rows}
         self.failed = {row["image"] for row in rows if row["error"]}
         self.models = {row["model"] for row in rows if row["model"]}
         self.boxed = {row["left"] is not None for row in rows if row["label"]}
         self._empty = True
-        fresh = path.with_name(f"{path.name}.part")
-        self._file = fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-        self._file.write(self._head() + self._lines(rows))
-        self._file.flush()
-        # Only then is the old file gone; ours stays open under the new name.
-        fresh.replace(path)
 
     def __enter__(self) -> Self:
+        fresh = self.path.with_name(f"{self.path.name}.part")
+        self._file = fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        self._file.write(self._head() + self._lines(self._rows))
+        self._file.flush()
+        # Only then is the old file gone; ours stays open under the new name.
+        fresh.replace(self.path)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
