@@ -1,6 +1,7 @@
 """The BentoML service: finds the model in the store, warms it up, answers by our routes."""
 
 # ruff: noqa: E402
+import asyncio
 import os
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from service.predictor import Predictor
 from service.restarts import note_start
 from service.routes import make_app
 from service.settings import DEFAULT_MODEL, Settings, SettingsError
+from service.watchdog import watch
 
 # Generated images set this, and BentoML then leaves killed workers dead.
 os.environ.pop("BENTOML_CONTAINERIZED", None)
@@ -168,11 +170,14 @@ class FacialEmotion:
             Overload(APP.state.load, APP.state.health).watch()
         APP.state.swapper = Swapper(APP, SETTINGS)
         APP.state.swapper.start()
+        # The event loop alone would let a running task be collected.
+        APP.state.watchdog = asyncio.get_running_loop().create_task(watch(APP.state))
         spare_what_is_loaded()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Finish what was accepted."""
+        APP.state.watchdog.cancel()
         APP.state.swapper.stop()
         await APP.state.backend.batcher.stop()
         APP.state.decoder.stop()

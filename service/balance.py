@@ -23,7 +23,8 @@ LEAD: Final = 2.0
 SHARE: Final = 0.25
 """A worker is clearly busier with so many requests more than another, and this share of its."""
 
-_FIELDS: Final = 3
+_FIELDS: Final = 4
+"""Requests now, their average, when that was taken, and whether the worker is to be avoided."""
 
 
 class Balance:
@@ -67,16 +68,21 @@ class Balance:
         """Count a request that ends."""
         self._count(-1)
 
+    def avoid(self, avoid: bool) -> None:
+        """Say whether this worker's answers are worth nothing, however idle it looks."""
+        self._mine[3] = avoid
+
     def gives_away(self) -> bool:
         """Whether the connection of the request that is answered now should be closed."""
         now = time.monotonic()
-        if not self._others or now - self._closed < PAUSE_SECONDS:
+        others = [row for row in self._others if not row[3]]
+        if not others or now - self._closed < PAUSE_SECONDS:
             return False
-        least = min(_average(row, now) for row in self._others)
-        gives = _average(self._mine, now) - least > max(LEAD, SHARE * least)
+        least = min(_average(row, now) for row in others)
+        gives = self._mine[3] or _average(self._mine, now) - least > max(LEAD, SHARE * least)
         if gives:
             self._closed = now
-        return gives
+        return bool(gives)
 
     def _count(self, change: int) -> None:
         now = time.monotonic()
@@ -86,5 +92,5 @@ class Balance:
 
 
 def _average(row: "memoryview[float]", now: float) -> float:
-    count, average, since = row
+    count, average, since, _ = row
     return count + (average - count) * math.exp(-max(0.0, now - since) / SMOOTHING_SECONDS)

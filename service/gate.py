@@ -59,6 +59,14 @@ class Gate:
         request_id = choose_id(scope)
         REQUEST_ID.set(request_id)
         begun, status = time.perf_counter(), 0
+        whole = begun
+
+        async def receive_on() -> Message:
+            nonlocal whole
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                whole = time.perf_counter()
+            return message
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -78,10 +86,10 @@ class Gate:
         trace = TRACING.request(scope, route, request_id, lambda: status)
         try:
             with metrics.IN_PROGRESS.track_inprogress(), trace:
-                await self._answer(scope, receive, send_on, lambda: status)
+                await self._answer(scope, receive_on, send_on, lambda: status)
         finally:
             self.balance.leave()
-            _note(scope["method"], route, status, time.perf_counter() - begun)
+            _note(route, status, whole - begun, time.perf_counter() - whole)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
         try:
@@ -111,10 +119,19 @@ def choose_id(scope: Scope) -> str:
     return named if _ID.fullmatch(named) else f"{random.getrandbits(64):016x}"
 
 
-def _note(method: str, route: str, status: int, seconds: float) -> None:
+def _note(route: str, status: int, upload: float, seconds: float) -> None:
     metrics.REQUESTS.labels(route, status).inc()
-    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    # How slow a client is says nothing of the service.
+    if status not in (408, GONE):
+        metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    if upload:
+        metrics.UPLOAD_SECONDS.observe(upload)
     level = logging.DEBUG if route in _PROBED and status == 200 else logging.INFO
     if metrics.LOG.isEnabledFor(level):
-        details = {"route": route, "status": status, "milliseconds": round(1000 * seconds, 2)}
+        details = {
+            "route": route,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 2),
+            "upload_milliseconds": round(1000 * upload, 2),
+        }
         metrics.LOG.log(level, "request", extra={"details": details})

@@ -20,7 +20,10 @@ _TENTHS: Final = tuple(step / 10 for step in range(1, 11))
 
 REQUESTS: Final = Counter("emotion_requests", "Requests by route and status", ["route", "status"])
 REQUEST_SECONDS: Final = Histogram(
-    "emotion_request_seconds", "Time from headers to answer", ["route"], buckets=_SECONDS
+    "emotion_request_seconds", "Time from the whole body to the answer", ["route"], buckets=_SECONDS
+)
+UPLOAD_SECONDS: Final = Histogram(
+    "emotion_upload_seconds", "Time from a request's head to its whole body", buckets=_SECONDS
 )
 IN_PROGRESS: Final = Gauge(
     "emotion_requests_in_progress", "Requests being answered", multiprocess_mode="livesum"

@@ -96,7 +96,7 @@ class Settings(BaseModel):
         10.0, description="longest time from a request's body to its answer; then 503"
     )
     stall_seconds: Seconds = Field(
-        10.0, description="longest forward pass; then not ready, and after thrice that not alive"
+        10.0, description="longest forward pass; then not ready, and after thrice that replaced"
     )
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         2.0, description="time between not ready and closing after SIGTERM"

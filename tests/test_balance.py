@@ -50,6 +50,22 @@ def test_a_full_disk_leaves_a_worker_alone(
     assert not member.gives_away()
 
 
+def test_a_worker_that_is_to_be_avoided_gets_no_connections(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    busy, broken, other = join(tmp_path, 3)
+    enter(busy, 20)
+    enter(other, 20)
+    broken.avoid(True)
+    clock[0] += 1
+    assert not busy.gives_away()
+    assert broken.gives_away()
+    broken.avoid(False)
+    clock[0] += 1
+    assert busy.gives_away()
+    assert not broken.gives_away()
+
+
 def test_only_the_busier_worker_gives_away(tmp_path: Path, clock: list[float]) -> None:
     busy, idle = join(tmp_path, 2)
     enter(busy, 20)

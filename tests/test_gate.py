@@ -1,7 +1,9 @@
+import asyncio
 import json
 import logging
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -150,6 +152,27 @@ def test_predictions_and_inputs_are_counted() -> None:
     with_client(Settings(), work)
     assert [value(f"emotion_{name}_count") for name in names] == [count + 1 for count in before]
     assert value("emotion_predictions_total", label="angry") == angry + 1
+
+
+def test_the_time_of_an_upload_is_not_the_services() -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield FACE[:100]
+        await asyncio.sleep(0.4)
+        yield FACE[100:]
+
+    def sums() -> tuple[float, float]:
+        answers = REGISTRY.get_sample_value("emotion_request_seconds_sum", {"route": "/predict"})
+        return answers or 0.0, REGISTRY.get_sample_value("emotion_upload_seconds_sum") or 0.0
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        before = sums()
+        kind = {"Content-Type": "image/png"}
+        answer = await client.post("/predict", content=drip(), headers=kind)
+        assert answer.status_code == 200
+        answering, uploading = (after - at for after, at in zip(sums(), before, strict=True))
+        assert answering < 0.4 <= uploading
+
+    with_client(Settings(), work)
 
 
 def test_draining_is_told_and_connections_close() -> None:
