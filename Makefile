@@ -46,16 +46,20 @@ run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=.
 	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
 		--publish $(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
 
-RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE)
+RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)
 TEACHERS = --teacher runs/teacher0/artifact --teacher runs/teacher1/artifact
+SEEDS := 0 1 2
 
 # Made for a GPU.
-models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto); goes on where it was stopped
+models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
 	$(RETRAIN) --network accurate --recipe teacher --seed 0 --out runs/teacher0
 	$(RETRAIN) --network accurate --recipe teacher --seed 1 --out runs/teacher1
-	$(RETRAIN) --network accurate --recipe student $(TEACHERS) --out runs/accurate
-	$(RETRAIN) --network compact --recipe student $(TEACHERS) --out runs/compact
-	mkdir -p models && cp -r runs/accurate/artifact/. models/accurate && cp -r runs/compact/artifact/. models/compact
+	for network in accurate compact; do \
+		for seed in $(SEEDS); do \
+			$(RETRAIN) --network $$network --recipe student $(TEACHERS) --seed $$seed --out runs/$${network}$${seed} || exit; \
+		done; \
+		$(BIN)/python -m search choose --out models/$$network $(SEEDS:%=--run runs/$${network}%/artifact) || exit; \
+	done
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest

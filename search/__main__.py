@@ -18,7 +18,7 @@ from search.measuring_commands import (
     add_robustness,
 )
 from search.stop import Terminated
-from search.training_commands import add_average, add_retrain, add_run
+from search.training_commands import add_choose, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
 
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (add_run, add_retrain, add_average, add_ablate):
+    for add in (add_run, add_retrain, add_choose, add_ablate):
         add(commands)
     for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit, add_publish):
         add(commands)

@@ -1,7 +1,6 @@
 """A training's curve on disk: a csv of figures, a row an epoch."""
 
 import csv
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,13 +21,3 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-
-
-def average_histories(histories: Sequence[Columns]) -> list[dict[str, float]]:
-    """Mean figures of each epoch over trainings of the same length."""
-    means = {
-        name: [statistics.mean(values) for values in zip(*columns, strict=True)]
-        for name in histories[0]
-        for columns in [[history[name] for history in histories]]
-    }
-    return [dict(zip(means, row, strict=True)) for row in zip(*means.values(), strict=True)]

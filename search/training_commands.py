@@ -190,24 +190,24 @@ def choose_recipe(options: argparse.Namespace, of_trial: Recipe | None) -> Recip
     return replace(recipe, epochs=options.epochs or recipe.epochs)
 
 
-def add_average(commands: "Commands") -> None:
-    """`average`: one network from several."""
-    text = "average the weights of networks that one network was trained on to, with several seeds"
-    parser = commands.add_parser("average", help=text)
-    add_data(parser)
-    add_device(parser)
-    text = "one of the networks, an artifact; give it for each of them"
+def add_choose(commands: "Commands") -> None:
+    """`choose`: the best of several seeds."""
+    text = "take the best on validation of several seeds of one training; its card tells of all"
+    parser = commands.add_parser("choose", help=text)
+    text = "a run's artifact; give it for each of them"
     parser.add_argument(
-        "--member", type=Path, metavar="ARTIFACT", action="append", required=True, help=text
+        "--run", type=Path, metavar="ARTIFACT", action="append", required=True, help=text
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the artifact")
-    parser.set_defaults(command=run_average)
+    parser.set_defaults(command=run_choose)
 
 
-def run_average(options: argparse.Namespace) -> None:
-    """Average, measure and say where the artifact lies."""
-    from search.average import average
-    from service.device import pick_device
+def run_choose(options: argparse.Namespace) -> None:
+    """Choose, and print what all seeds came to."""
+    from search.choose import choose
 
-    average(options.member, options.data, options.out, pick_device(options.device))
+    seeds = choose(options.run, options.out)
+    mean, error = (100 * seeds[name] for name in ("mean", "standard_error"))
+    count, chosen = len(seeds["runs"]), seeds["chosen"]
+    print(f"{mean:.2f} ± {error:.2f} % over {count} seeds; seed {chosen} is taken")
     print(f"artifact: {options.out}")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from service.artifact import load_artifact
+from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
 
 OUT_OF_REACH = 'echo "a warning" >&2; echo "ERROR: cannot look up a2wsgi" >&2; exit 1'
@@ -72,3 +74,18 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.returncode
     assert done.stdout.startswith(f"error: port {port} is in use")
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_both_models_are_made_from_the_data_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path / "faces", "train", make_faces(140))
+    write_folder(tmp_path / "faces", "validation", make_faces(35, seed=1))
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    words = ("DATA=faces", "DEVICE=cpu", "RETRAIN_FLAGS=--epochs 1")
+    done = run_make(tmp_path, "models", *words)
+    assert not done.returncode, done.stderr
+    for name in ("accurate", "compact"):
+        card = load_artifact(tmp_path / "models" / name).card
+        assert card["name"] == name
+        assert [run["seed"] for run in card["seeds"]["runs"]] == [0, 1, 2]
+        assert len(card["teachers"]) == 2
