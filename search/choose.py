@@ -32,8 +32,9 @@ def choose(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         OptionsError: as `check_runs`, or `out` is a run's folder.
         OSError: the copy cannot be written.
     """
-    if out.resolve() in {folder.resolve() for folder in runs}:
-        raise OptionsError(f"--out {out}: one of the runs")
+    folders = [folder.resolve() for folder in runs]
+    if out.resolve() in {*folders, *(folder.parent for folder in folders)}:
+        raise OptionsError(f"--out {out}: the folder of a run")
     cards = [load_artifact(folder).card for folder in runs]
     check_runs(runs, cards)
     best = max(range(len(cards)), key=lambda row: (measured(cards[row])["accuracy"], -row))

@@ -20,10 +20,11 @@ def limit_heads(protocol: Any, most: int) -> None:
 
     Args:
         protocol: uvicorn's class for httptools, changed in place.
-        most: bytes of a head; up to one read of the socket more may be taken.
+        most: bytes of a head; of trailers up to one read of the socket more may be taken.
     """
-    receive, take_body, complete = (
+    receive, begin, take_body, complete = (
         protocol.data_received,
+        protocol.on_headers_complete,
         protocol.on_body,
         protocol.on_message_complete,
     )
@@ -34,22 +35,41 @@ def limit_heads(protocol: Any, most: int) -> None:
         if connection.head_bytes > most and not connection.transport.is_closing():
             _refuse(connection, most)
 
+    # A head that came in one read, its request whole, would be counted too late above.
+    def on_headers_complete(connection: Any) -> None:
+        if _measure(connection) > most:
+            _refuse(connection, most)
+        elif not connection.head_refused:
+            begin(connection)
+
     def on_body(connection: Any, body: bytes) -> None:
         connection.head_bytes -= 2 * len(body)
-        take_body(connection, body)
+        if not connection.head_refused:
+            take_body(connection, body)
 
     def on_message_complete(connection: Any) -> None:
         connection.head_bytes = 0
-        complete(connection)
+        if not connection.head_refused:
+            complete(connection)
 
     protocol.head_bytes = 0
+    protocol.head_refused = False
     protocol.data_received = data_received
+    protocol.on_headers_complete = on_headers_complete
     protocol.on_body = on_body
     protocol.on_message_complete = on_message_complete
 
 
+def _measure(connection: Any) -> int:
+    lines = (len(name) + len(value) + len(b": \r\n") for name, value in connection.headers)
+    return len(connection.url) + sum(lines)
+
+
 def _refuse(connection: Any, most: int) -> None:
-    status = 431 if connection.headers else 414
+    if connection.head_refused:
+        return
+    connection.head_refused = True
+    status = 431 if connection.headers and len(connection.url) <= most else 414
     # While a request is being answered, a second answer would be taken for its own.
     if connection.cycle is None or connection.cycle.response_complete:
         text = f"The request's address and headers are limited to {most} bytes."

@@ -31,7 +31,8 @@ def write_run(folder: Path, seed: int, accuracy: float, **facts: Any) -> Path:
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
     return [
-        write_run(tmp_path / str(seed), seed, accuracy) for seed, accuracy in enumerate(ACCURACIES)
+        write_run(tmp_path / str(seed) / "artifact", seed, accuracy)
+        for seed, accuracy in enumerate(ACCURACIES)
     ]
 
 
@@ -74,6 +75,8 @@ def test_runs_of_different_trainings_are_refused(
 
 def test_a_run_is_not_overwritten(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     before = json.loads((runs[0] / "card.json").read_text())
-    assert choose(runs[0], *runs) == 1
-    assert "one of the runs" in capsys.readouterr().err
+    for out in (runs[0], runs[0].parent):
+        assert choose(out, *runs) == 1
+        assert "the folder of a run" in capsys.readouterr().err
     assert json.loads((runs[0] / "card.json").read_text()) == before
+    assert [file.name for file in runs[0].parent.iterdir()] == ["artifact"]

@@ -80,6 +80,22 @@ def test_large_heads_are_refused_before_they_end(parts: list[bytes], status: int
     assert json.loads(body)["error"]["code"] == "head_too_large"
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (START + b"X-a: " + b"y" * MOST + b"\r\nContent-Length: 2\r\n\r\nab", 431),
+        (b"GET /" + b"x" * MOST + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    ],
+)
+def test_large_heads_in_one_read_are_refused_too(request_bytes: bytes, status: int) -> None:
+    with served() as port:
+        head, _, body = exchange(port, request_bytes * 2).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    # One answer, although two requests came.
+    assert json.loads(body)["error"]["code"] == "head_too_large"
+
+
 def test_endless_trailers_end_the_connection() -> None:
     chunked = START + b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n"
     with served() as port:
