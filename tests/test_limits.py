@@ -63,9 +63,11 @@ def test_slow_decoding_ends_in_time() -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         begun = time.monotonic()
         answer = await client.post("/predict_batch", files=[("images", image)] * 12)
-        assert code(answer) == (503, "deadline_exceeded")
-        assert answer.headers["retry-after"] == "1"
         assert time.monotonic() - begun < 1.5
+        # What a fast machine decodes in time is answered, the rest told as late.
+        late = answer.json()["results"][-1] if answer.status_code == 200 else answer.json()
+        assert late["error"]["code"] == "deadline_exceeded"
+        assert answer.status_code == 200 or answer.headers["retry-after"] == "1"
 
     with_client(Settings(answer_seconds=0.2), work)
 
