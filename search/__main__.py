@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from search.arguments import add_artifact
 from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
@@ -21,6 +21,9 @@ from search.stop import Terminated
 from search.training_commands import add_choose, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
+
+if TYPE_CHECKING:
+    from search.arguments import Commands
 
 ERRORS: Final = (
     DataError,
@@ -83,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_publish(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_publish(commands: "Commands") -> None:
     """`publish`: put an artifact into the model store."""
     parser = commands.add_parser("publish", help="put an artifact into the BentoML model store")
     add_artifact(parser)

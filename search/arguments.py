@@ -2,10 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from search.config import DEFAULT_STORAGE, TAUGHT
 from search.errors import OptionsError
+
+# Not subscriptable at run time.
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DEFAULTS: Final[dict[str, Any]] = {
     "artifact": Path("models/compact"),

@@ -20,7 +20,7 @@ from search.config import NETWORKS, RECIPES
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from search.arguments import Commands
 
 
 def add_ablate(commands: "Commands") -> None:

@@ -19,7 +19,7 @@ from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from search.arguments import Commands
 
 
 def add_run(commands: "Commands") -> None:

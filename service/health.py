@@ -1,6 +1,7 @@
 """Whether a worker is alive, and whether it should get requests."""
 
 import time
+from typing import Final
 
 import numpy as np
 
@@ -8,6 +9,9 @@ from service import metrics
 from service.batching import Batcher
 from service.errors import RequestError
 from service.preprocess import IMAGE_SIZE
+
+PATIENCE: Final = 3
+"""A network that hangs or fails for so many times the stall limit does not come back."""
 
 
 class Health:
@@ -26,7 +30,7 @@ class Health:
         Raises:
             RequestError: 503, a forward pass has hung for three times the stall limit.
         """
-        if batcher.running_seconds > 3 * batcher.stall_seconds:
+        if batcher.running_seconds > PATIENCE * batcher.stall_seconds:
             raise RequestError(503, "stalled", "The network hangs.")
 
     async def check_ready(self, batcher: Batcher) -> None:

@@ -15,12 +15,10 @@ from starlette.datastructures import State
 
 from service import metrics
 from service.errors import RequestError
+from service.health import PATIENCE
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the network."""
-
-PATIENCE: Final = 3
-"""A network that hangs or fails for so many times the stall limit does not come back."""
 
 
 def leave() -> None:
