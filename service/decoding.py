@@ -1,7 +1,6 @@
 """The images of a request, decoded in threads."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,11 @@ from service.images import Limits, NotQuickError, decode_face, decode_picture
 QUICK_PIXELS: Final = 1_000_000
 """Most in a crop that is decoded beside the faces; 5 ms as JPEG, 40 ms as WebP."""
 
+QUICK_BYTES: Final = 256 * 1024
+"""Largest file of such a crop; one of a million empty chunks takes 7 s a dozen megabytes."""
+
 TURN: Final = 0.02
-"""Seconds of a request's crops at once; then those of others have their turn."""
+"""Seconds of a request's images at once; then those of others have their turn."""
 
 _PATIENT: Final = 2
 """Threads for large images, for each of the crops'. With one, photos that crops pass by wait for
@@ -88,9 +90,9 @@ class _Work:
 class Decoder:
     """Decodes one request's images after another in each thread.
 
-    Crops of at most `QUICK_PIXELS` have threads of their own, which requests share in turns, so
-    that no face waits for a photo or for another request's hundreds. With large images taking
-    turns, the number of threads bounds memory.
+    Crops of at most `QUICK_PIXELS` have threads of their own, so that no face waits for a photo.
+    Requests share the threads in turns, so that none waits for another's hundreds. With large
+    images decoded one at a time, the number of threads bounds memory.
 
     Args:
         threads: for crops; large images have twice as many.
@@ -123,13 +125,14 @@ class Decoder:
                 503, the deadline passed before any was decoded.
         """
         loop, work = asyncio.get_running_loop(), _Work(contents, deadline, see)
-        quick = replace(self.limits, quick_pixels=QUICK_PIXELS)
+        quick = replace(self.limits, quick_pixels=QUICK_PIXELS, quick_bytes=QUICK_BYTES)
         try:
             with coming():
-                while await loop.run_in_executor(self._quick, self._decode, work, quick, TURN):
+                while await loop.run_in_executor(self._quick, self._decode, work, quick):
                     pass
             if len(work.results) < len(contents):
-                await loop.run_in_executor(self._patient, self._decode, work, self.limits)
+                while await loop.run_in_executor(self._patient, self._decode, work, self.limits):
+                    pass
         finally:
             work.wanted = False
         metrics.DECODE_SECONDS.observe(work.seconds)
@@ -142,17 +145,17 @@ class Decoder:
         for threads in (self._quick, self._patient):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, work: _Work, limits: Limits, turn: float = math.inf) -> bool:
+    def _decode(self, work: _Work, limits: Limits) -> bool:
         """Add to the results, up to the first image that is not quick enough.
 
         Returns:
-            Whether there is more to do after `turn` seconds.
+            Whether there is more to do after a turn.
         """
         begun = time.perf_counter()
         more = False
         with suppress(NotQuickError):
             for content in work.contents[len(work.results) :]:
-                more = time.perf_counter() - begun > turn
+                more = time.perf_counter() - begun > TURN
                 if more or not work.wanted:
                     break
                 work.results.append(self._see(content, work, limits))

@@ -21,6 +21,10 @@ MAX_SCANS: Final = 50
 """Most scans of a progressive JPEG. Each scan walks over all coefficients, so a small file of many
 scans costs hours; libjpeg-turbo's advice is such a limit (its report LJT-01-005, 2015)."""
 
+MAX_CHUNKS: Final = 20_000
+"""Most chunks of a PNG; encoders write some kilobytes in each, and millions of empty ones cost
+seconds."""
+
 _START_OF_SCAN: Final = b"\xff\xda"
 _SEQUENTIAL_FRAMES: Final = (b"\xff\xc0", b"\xff\xc1")
 _TABLES: Final = tuple(bytes((0xFF, kind)) for kind in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
@@ -29,7 +33,7 @@ and comments."""
 
 
 class FormatError(ValueError):
-    """The file is damaged or made to harm; the message says how."""
+    """The file is damaged, made to harm, or of a kind that is not read; the message says which."""
 
 
 def find_format(content: bytes) -> str | None:
@@ -48,11 +52,14 @@ def check(name: str, content: bytes) -> None:
         content: the whole file.
 
     Raises:
-        FormatError: a checksum of PNG is wrong, or JPEG has over `MAX_SCANS` scans.
+        FormatError: a checksum of PNG is wrong or it has over `MAX_CHUNKS` chunks, JPEG has over
+            `MAX_SCANS` scans, BMP is run-length encoded.
     """
     if name == "PNG":
         _check_png(content)
     # In entropy-coded data 0xFF is followed by 0 or a restart marker, so this is never pixels.
+    elif name == "BMP" and _is_run_length(content):
+        raise FormatError("it is run-length encoded; save it without compression")
     elif name == "JPEG" and content.count(_START_OF_SCAN) > MAX_SCANS:
         raise FormatError(f"it has over {MAX_SCANS} scans")
 
@@ -73,10 +80,19 @@ def is_streamed(content: bytes) -> bool:
     return colours != b"" and content[start + 4 : start + 5] == colours
 
 
+def _is_run_length(content: bytes) -> bool:
+    """Whether a BMP's pixels are compressed as runs, which Pillow reads byte by byte in Python."""
+    size, compression = (int.from_bytes(content[at : at + 4], "little") for at in (14, 30))
+    return size >= 40 and compression in (1, 2)
+
+
 def _check_png(content: bytes) -> None:
     """CRC-32 of every critical chunk; what is cut off is left to the decoder."""
-    start = 8
+    start, chunks = 8, 0
     while start + 12 <= len(content):
+        chunks += 1
+        if chunks > MAX_CHUNKS:
+            raise FormatError(f"it has over {MAX_CHUNKS} chunks")
         length = int.from_bytes(content[start : start + 4], "big")
         end = start + 8 + length
         kind = content[start + 4 : start + 8]

@@ -16,7 +16,8 @@ def limit_heads(protocol: Any, most: int) -> None:
     """Refuse requests on each connection of a protocol whose head is too large, from now on.
 
     Counted is what came in and was not passed on as a body: the address and the headers, and with
-    a body in chunks their sizes and the trailers, for which a body gives as much room again.
+    a body in chunks their sizes and the trailers, for which a body gives as much room again, but
+    not more than `most`.
 
     Args:
         protocol: uvicorn's class for httptools, changed in place.
@@ -43,7 +44,7 @@ def limit_heads(protocol: Any, most: int) -> None:
             begin(connection)
 
     def on_body(connection: Any, body: bytes) -> None:
-        connection.head_bytes -= 2 * len(body)
+        connection.head_bytes = max(connection.head_bytes - 2 * len(body), -most)
         if not connection.head_refused:
             take_body(connection, body)
 

@@ -1,5 +1,6 @@
 """Whether a worker is alive, and whether it should get requests."""
 
+import asyncio
 import time
 from typing import Final
 
@@ -31,7 +32,7 @@ class Health:
             RequestError: 503, a forward pass has hung for three times the stall limit.
         """
         if batcher.running_seconds > PATIENCE * batcher.stall_seconds:
-            raise RequestError(503, "stalled", "The network hangs.")
+            raise _stalled()
 
     async def check_ready(self, batcher: Batcher) -> None:
         """Refuse when requests should go elsewhere.
@@ -45,11 +46,24 @@ class Health:
             if self.draining:
                 raise RequestError(503, "draining", "The server is shutting down.")
             if batcher.running_seconds > batcher.stall_seconds:
-                raise RequestError(503, "stalled", "The network hangs.")
+                raise _stalled()
             if batcher.failed:
-                blank = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-                await batcher.submit(blank, time.monotonic() + batcher.stall_seconds)
+                await self._try_network(batcher)
         except RequestError:
             metrics.READY.set(0)
             raise
         metrics.READY.set(1)
+
+    async def _try_network(self, batcher: Batcher) -> None:
+        blank = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        patience = batcher.stall_seconds
+        try:
+            # The batcher gives up what waits, but not what is being computed.
+            async with asyncio.timeout(patience):
+                await batcher.submit(blank, time.monotonic() + patience)
+        except TimeoutError:
+            raise _stalled() from None
+
+
+def _stalled() -> RequestError:
+    return RequestError(503, "stalled", "The network hangs.")

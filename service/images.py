@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from service import formats
 from service.errors import RequestError
-from service.pixels import to_face, to_picture
+from service.pixels import draft_face, draft_picture, to_face, to_picture
 from service.preprocess import IMAGE_SIZE
 
 _MAX_SIDE: Final = 2**31 - 1
@@ -27,7 +27,8 @@ _MAX_SIDE: Final = 2**31 - 1
 _LARGE_PIXELS: Final = 8_000_000
 _LARGE: Final = threading.Lock()
 """Held while an image over `_LARGE_PIXELS` is decoded that takes memory for each: one at a time in
-a worker, because WebP takes 16 bytes a pixel, PNG up to 13 and progressive JPEG up to 9."""
+a worker, because WebP takes 16 bytes a pixel, PNG up to 13, progressive JPEG up to 9 and a JPEG that
+is too narrow to be reduced 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +39,13 @@ class Limits:
         pixels: most in an image.
         whole_pixels: most in one that is not a JPEG: only JPEG is decoded at reduced scale.
         quick_pixels: most in one that is decoded now; `NotQuickError` for more.
+        quick_bytes: largest file that is decoded now; the same.
     """
 
     pixels: int
     whole_pixels: int
     quick_pixels: int | None = None
+    quick_bytes: int | None = None
 
 
 class NotQuickError(Exception):
@@ -69,11 +72,13 @@ def decode_face(
     Raises:
         RequestError: 400 empty, 413 too many pixels, 415 not a supported format,
             422 damaged, 503 the deadline passed.
-        NotQuickError: over `limits.quick_pixels`.
+        NotQuickError: over `limits.quick_pixels` or `limits.quick_bytes`.
     """
     with _opened(content, limits, deadline) as image:
         pixels = image.width * image.height
-        return np.array(to_face(image, content)), pixels
+        square = draft_face(image)
+        with _turn_of(image, content, pixels, deadline):
+            return np.array(to_face(image, content, square)), pixels
 
 
 def decode_picture(
@@ -95,7 +100,9 @@ def decode_picture(
     """
     with _opened(content, limits, deadline) as image:
         pixels, longest = image.width * image.height, max(image.size)
-        picture = to_picture(image, content)
+        draft_picture(image)
+        with _turn_of(image, content, pixels, deadline):
+            picture = to_picture(image, content)
         return picture, max(picture.size) / longest, pixels
 
 
@@ -105,6 +112,8 @@ def _opened(content: bytes, limits: Limits, deadline: float) -> Iterator[Image.I
     if not content:
         raise RequestError(400, "empty_file", "The file is empty.")
     name = formats.find_format(content)
+    if limits.quick_bytes is not None and len(content) > limits.quick_bytes:
+        raise NotQuickError
     if name is None:
         text = f"Not an image in a supported format ({', '.join(formats.FORMATS)})."
         raise RequestError(415, "unsupported_format", text)
@@ -113,13 +122,11 @@ def _opened(content: bytes, limits: Limits, deadline: float) -> Iterator[Image.I
         try:
             formats.check(name, content)
             image = Image.open(_open(content, deadline), formats=[name])
-            pixels = _count_pixels(image, name, limits)
-            large = pixels > _LARGE_PIXELS and not (name == "JPEG" and formats.is_streamed(content))
-            with _turn_to_decode(deadline) if large else nullcontext():
-                yield image
+            _check_pixels(image, name, limits)
+            yield image
             return
         except formats.FormatError as error:
-            text = f"The {name} image is damaged: {error}."
+            text = f"The {name} image is refused: {error}."
         except (RequestError, NotQuickError):
             raise
         # Pillow's decoders raise many kinds of errors on damaged files.
@@ -146,7 +153,7 @@ class _Timed(io.BytesIO):
         return super().read(size)
 
 
-def _count_pixels(image: Image.Image, name: str, limits: Limits) -> int:
+def _check_pixels(image: Image.Image, name: str, limits: Limits) -> None:
     # By the name of the file's format: Pillow calls a JPEG with several pictures MPO.
     if max(image.size) > _MAX_SIDE or min(image.size) < 1:
         raise formats.FormatError("its header names an impossible size")
@@ -159,7 +166,25 @@ def _count_pixels(image: Image.Image, name: str, limits: Limits) -> int:
         raise RequestError(413, "too_many_pixels", text)
     if limits.quick_pixels is not None and pixels > limits.quick_pixels:
         raise NotQuickError
-    return pixels
+
+
+def _turn_of(
+    image: Image.Image, content: bytes, pixels: int, deadline: float
+) -> AbstractContextManager[None]:
+    """A large image's turn; others need none.
+
+    Args:
+        image: a JPEG's size is that at which it is to be decoded.
+        content: its file.
+        pixels: width x height in the file.
+        deadline: when to give up waiting.
+    """
+    if pixels <= _LARGE_PIXELS:
+        return nullcontext()
+    streamed = image.format in ("JPEG", "MPO") and formats.is_streamed(content)
+    if streamed and image.width * image.height <= _LARGE_PIXELS:
+        return nullcontext()
+    return _turn_to_decode(deadline)
 
 
 @contextmanager

@@ -29,12 +29,14 @@ PICTURE_SIDE: Final = 1280
 Square = tuple[float, float, float, float]
 
 
-def to_face(image: Image.Image, content: bytes) -> Image.Image:
-    """The image's central square as grey levels, 48x48.
+def draft_face(image: Image.Image) -> Square:
+    """Have a JPEG decoded at reduced scale; other images stay as they are.
 
     Args:
-        image: opened and not loaded yet; JPEG is decoded at reduced scale.
-        content: the file that it was opened from.
+        image: opened and not loaded yet.
+
+    Returns:
+        The central square in pixels of that scale.
     """
     width, height = image.size
     side = min(width, height)
@@ -45,7 +47,22 @@ def to_face(image: Image.Image, content: bytes) -> Image.Image:
     drafted = image.draft(luma, (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))
     # The fraction's sides are rounded up, so the square is cut in the file's own pixels.
     scale = width / drafted[1][2] if drafted else 1.0
-    square = (left / scale, top / scale, (left + side) / scale, (top + side) / scale)
+    return (left / scale, top / scale, (left + side) / scale, (top + side) / scale)
+
+
+def draft_picture(image: Image.Image) -> None:
+    """Have a JPEG decoded at reduced scale, but not below `PICTURE_SIDE`, to look for faces."""
+    image.draft("RGB" if image.mode == "RGB" else None, (PICTURE_SIDE, PICTURE_SIDE))
+
+
+def to_face(image: Image.Image, content: bytes, square: Square) -> Image.Image:
+    """A square of the image as grey levels, 48x48.
+
+    Args:
+        image: of `draft_face`, and not loaded yet.
+        content: the file that it was opened from.
+        square: left, top, right and bottom of what is shown.
+    """
     turn = _TURNS.get(_orientation(image))
     face = _to_grey(image, content, square)
     return face if turn is None else face.transpose(turn)
@@ -53,7 +70,6 @@ def to_face(image: Image.Image, content: bytes) -> Image.Image:
 
 def to_picture(image: Image.Image, content: bytes) -> Image.Image:
     """The whole image in RGB, reduced to `PICTURE_SIDE` at most; arguments as of `to_face`."""
-    image.draft("RGB" if image.mode == "RGB" else None, (PICTURE_SIDE, PICTURE_SIDE))
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith("I"):
         image = _scale_16_bit(image)

@@ -113,6 +113,23 @@ def test_a_face_does_not_wait_for_all_of_anothers_crops() -> None:
     asyncio.run(work())
 
 
+def test_a_photo_does_not_wait_for_all_of_anothers_photos() -> None:
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**9)
+        many = [
+            asyncio.create_task(decoder.decode([LARGE] * 60, FOREVER, see_slowly)) for _ in range(3)
+        ]
+        await asyncio.sleep(0.1)
+        await decoder.decode([LARGE], FOREVER)
+        assert not any(task.done() for task in many)
+        decoder.stop()
+        for task in many:
+            task.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+
+    asyncio.run(work())
+
+
 def test_what_nobody_waits_for_is_not_decoded() -> None:
     seen = []
 

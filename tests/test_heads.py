@@ -102,6 +102,15 @@ def test_endless_trailers_end_the_connection() -> None:
         assert exchange(port, chunked, *[b"X-a: " + b"y" * 1000 + b"\r\n"] * 20) == b""
 
 
+def test_a_large_body_makes_no_room_for_trailers() -> None:
+    chunked = START + b"Transfer-Encoding: chunked\r\n\r\n"
+    body = b"%x\r\n" % 2_000_000 + bytes(2_000_000) + b"\r\n0\r\n"
+    trailers = [b"X-a: " + b"y" * 1000 + b"\r\n"] * 500
+    with served() as port:
+        answer = exchange(port, chunked, body, *trailers, b"\r\n")
+    assert answer == b""
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

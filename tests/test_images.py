@@ -2,6 +2,7 @@ import io
 import struct
 import time
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from PIL import Image
 
 from service import images
 from service.errors import RequestError
-from service.formats import MAX_SCANS
-from service.images import Limits, NotQuickError, decode_face
+from service.formats import MAX_CHUNKS, MAX_SCANS
+from service.images import Limits, NotQuickError, decode_face, decode_picture
 from tests.conftest import encode
 
 MOST = Limits(pixels=10_000_000, whole_pixels=9_000_000)
@@ -210,16 +211,52 @@ def test_only_what_takes_memory_waits_its_turn() -> None:
 
 
 def test_a_slow_decode_is_given_up() -> None:
-    # Pillow reads run-length BMP byte by byte in Python.
-    bmp = bytearray(encode(Image.new("P", (4000, 1000)), "BMP"))
-    start = int.from_bytes(bmp[10:14], "little")
-    bmp[30:34] = (1).to_bytes(4, "little")
-    slow = bytes(bmp[:start]) + b"\1\7" * 4_000_000
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 2000), np.uint8)
     begun = time.monotonic()
     with pytest.raises(RequestError) as caught:
-        decode_face(slow, MOST, begun + 0.1)
+        decode_face(encode(Image.fromarray(noise), "JPEG"), MOST, time.monotonic() + 0.01)
     assert caught.value.status == 503
     assert time.monotonic() - begun < 1
+
+
+def test_runs_of_a_bitmap_are_refused_at_once() -> None:
+    # Pillow fills such a line byte by byte in Python, 25 million of them from one run.
+    bmp = bytearray(encode(Image.new("P", (4, 1)), "BMP"))
+    bmp[18:22] = (25_000_000).to_bytes(4, "little")
+    bmp[30:34] = (1).to_bytes(4, "little")
+    start = int.from_bytes(bmp[10:14], "little")
+    begun = time.monotonic()
+    assert refusal(bytes(bmp[:start]) + b"\1\7\0\0\0\1") == (422, "invalid_image")
+    assert time.monotonic() - begun < 0.5
+
+
+def test_a_png_of_endless_chunks_is_refused() -> None:
+    content = encode(gradient())
+    empty = b"\0\0\0\0aaAa" + zlib.crc32(b"aaAa").to_bytes(4, "big")
+    head, rest = content[:33], content[33:]
+    assert face_of(head + empty * 1000 + rest).shape == (48, 48)
+    assert refusal(head + empty * MAX_CHUNKS + rest) == (422, "invalid_image")
+
+
+def test_a_large_file_is_not_quick() -> None:
+    content = encode(gradient(), "JPEG")
+    padded = content[:2] + b"\xff\xe5\xff\xff" + bytes(65533) + content[2:]
+    limits = replace(MOST, quick_pixels=10**6, quick_bytes=65536)
+    assert decode_face(content, limits)[0].shape == (48, 48)
+    with pytest.raises(NotQuickError):
+        decode_face(padded, limits)
+
+
+def test_a_picture_too_narrow_to_be_reduced_waits_its_turn() -> None:
+    wide, square = (
+        encode(gradient().resize(size), "JPEG") for size in ((9000, 1000), (3000, 3000))
+    )
+    with images._LARGE:
+        assert decode_picture(square, MOST)[2] == 9_000_000
+        assert decode_face(wide, MOST)[1] == 9_000_000
+        with pytest.raises(RequestError) as caught:
+            decode_picture(wide, MOST, time.monotonic() + 0.1)
+        assert caught.value.status == 503
 
 
 def test_every_truncation_is_refused_or_decoded() -> None:

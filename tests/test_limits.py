@@ -225,6 +225,24 @@ def test_a_form_that_breaks_off_is_told(end: bytes) -> None:
     with_client(Settings(), work)
 
 
+def test_the_client_names_no_charset_to_decode_text_with() -> None:
+    """Python takes half a minute for a megabyte of punycode, and nobody else is served then."""
+    text = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"a-" + b"b" * 500_000
+    kind = {"content-type": "multipart/form-data; boundary=x; charset=punycode"}
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        begun = time.monotonic()
+        answer = await client.post("/predict", content=text + b"\r\n--x--\r\n", headers=kind)
+        assert code(answer) == (400, "invalid_form")
+        assert time.monotonic() - begun < 1
+        kind["content-type"] = "multipart/form-data; boundary=x; charset=UTF-8"
+        form = b'--x\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\n' + FACE
+        answer = await client.post("/predict", content=form + b"\r\n--x--\r\n", headers=kind)
+        assert answer.status_code == 200
+
+    with_client(Settings(), work)
+
+
 def test_other_files_in_the_form_are_ignored() -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         answer = await client.post("/predict", files={"image": FACE, "other": b"text"})

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,14 @@ class Network:
 
     fails = False
 
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self.fails:
             raise RuntimeError("out of order")
+        self.answers.wait(5)
         return even(faces)
 
 
@@ -80,6 +86,17 @@ def test_a_worker_whose_network_comes_back_stays(tmp_path: Path) -> None:
         assert not state.balance.gives_away()
 
     watched(tmp_path, work, patience=0.1)
+
+
+def test_a_worker_whose_network_fails_and_then_hangs_leaves(tmp_path: Path) -> None:
+    async def work(network: Network, _state: Any, left: list[int]) -> None:
+        network.answers.clear()
+        network.fails = False
+        await asyncio.sleep(0.6)
+        network.answers.set()
+        assert left == [1]
+
+    watched(tmp_path, work, patience=0.05)
 
 
 @pytest.mark.slow
