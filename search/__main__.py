@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: the package {error.name} is missing; run: {install}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print("interrupted; the same command goes on from where it was", file=sys.stderr)
+        goes_on = "; the same command goes on from where it was" if "resumes" in options else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 0
 

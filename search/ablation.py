@@ -21,6 +21,12 @@ from search.scores import standard_error
 from search.train import fit
 from service.network import NetworkConfig
 
+Figures = Mapping[str, float]
+"""What an epoch came to, by name."""
+
+ACCURACY: Final = "validation_accuracy"
+UNSEEN: Final = "unseen_accuracy"
+
 BASE: Final = "base"
 """Name of the unchanged recipe among the ideas."""
 
@@ -77,17 +83,20 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Effect:
-    """An idea's accuracy over the finished seeds, beside the base's.
+    """An idea's accuracy over the seeds, beside the base's.
 
     Attributes:
         idea: name in `IDEAS`, or `BASE`.
         values: validation accuracy of each seed, 0 to 1.
         base: the same of the unchanged recipe.
+        unseen: mean accuracy on the validation images that are not also in train; None where a
+            run does not tell it.
     """
 
     idea: str
     values: tuple[float, ...]
     base: tuple[float, ...]
+    unseen: float | None = None
 
     @property
     def mean(self) -> float:
@@ -163,12 +172,15 @@ def run_ablation(
     found = {
         run: read_run(run_path(out, *run), plan.fields(validation)) for run, plan in plans.items()
     }
-    for number, run in enumerate(plans, 1):
-        if found[run] is None:
+    figures: dict[tuple[str, int], Figures] = {}
+    for number, (run, plan) in enumerate(plans.items(), 1):
+        kept = found[run]
+        if kept is None:
             print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
             path, splits = run_path(out, *run), (train, validation)
-            found[run] = train_run(ablation, plans[run], splits, path, device)
-    return sum_up(ablation, {run: value for run, value in found.items() if value is not None})
+            kept = train_run(ablation, plan, splits, path, device)
+        figures[run] = kept
+    return sum_up(ablation, figures)
 
 
 def check_teachers(ablation: Ablation) -> None:
@@ -194,8 +206,8 @@ def make_plan(ablation: Ablation, idea: str, seed: int, train: Faces) -> Plan:
 
 def train_run(
     ablation: Ablation, plan: Plan, splits: tuple[Faces, Faces], path: Path, device: torch.device
-) -> float:
-    """Train one run and keep its figures in `path`; returns its validation accuracy."""
+) -> Figures:
+    """Train one run and keep its figures in `path`; returns those after its last epoch."""
     checkpoint, progress = path.with_suffix(".pt"), Progress(plan.recipe.epochs)
     finished = fit(
         plan,
@@ -207,10 +219,9 @@ def train_run(
         begin=progress.begin,
         report=progress.show,
     )
-    accuracies = [figures["validation_accuracy"] for figures in finished.history]
-    write_run(path, plan.fields(splits[1]), accuracies)
+    write_run(path, plan.fields(splits[1]), finished.history)
     checkpoint.unlink(missing_ok=True)
-    return accuracies[-1]
+    return finished.history[-1]
 
 
 def run_path(out: Path, idea: str, seed: int) -> Path:
@@ -218,14 +229,18 @@ def run_path(out: Path, idea: str, seed: int) -> Path:
     return out / f"{idea}-{seed}.json"
 
 
-def write_run(path: Path, plan: dict[str, Any], accuracies: Sequence[float]) -> None:
-    """Keep a run's validation accuracy after each epoch; whole or not at all."""
-    text = json.dumps({"plan": plan, "validation_accuracy": list(accuracies)})
-    write_whole(path, text.encode())
+def write_run(path: Path, plan: dict[str, Any], history: Sequence[Figures]) -> None:
+    """Keep a run's accuracies after each epoch; whole or not at all."""
+    curves = {
+        name: [figures[name] for figures in history]
+        for name in (ACCURACY, UNSEEN)
+        if all(name in figures for figures in history)
+    }
+    write_whole(path, json.dumps({"plan": plan, **curves}).encode())
 
 
-def read_run(path: Path, plan: dict[str, Any]) -> float | None:
-    """Accuracy after the last epoch of a finished run, None where there is none.
+def read_run(path: Path, plan: dict[str, Any]) -> Figures | None:
+    """Accuracies after the last epoch of a finished run, None where there is none.
 
     Raises:
         TrainingError: the file is not readable, or of another plan.
@@ -234,7 +249,9 @@ def read_run(path: Path, plan: dict[str, Any]) -> float | None:
         return None
     try:
         saved = json.loads(path.read_text())
-        found, accuracy = saved["plan"], float(saved["validation_accuracy"][-1])
+        found, figures = saved["plan"], {ACCURACY: float(saved[ACCURACY][-1])}
+        if UNSEEN in saved:
+            figures[UNSEEN] = float(saved[UNSEEN][-1])
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise TrainingError(f"{path}: not a readable run ({error})") from None
     # Through JSON, where tuples are lists.
@@ -243,12 +260,23 @@ def read_run(path: Path, plan: dict[str, Any]) -> float | None:
     if differing:
         words = f"run of another ablation, {', '.join(differing)} differs"
         raise TrainingError(f"{path}: {words}; name another output folder or remove it")
-    return accuracy
+    return figures
 
 
-def sum_up(ablation: Ablation, accuracies: Mapping[tuple[str, int], float]) -> list[Effect]:
-    """The base and each idea, from the accuracy of each run."""
-    values: dict[str, tuple[float, ...]] = {}
-    for (idea, _), accuracy in accuracies.items():
-        values[idea] = (*values.get(idea, ()), accuracy)
-    return [Effect(idea, values[idea], values[BASE]) for idea in (BASE, *ablation.ideas)]
+def sum_up(ablation: Ablation, figures: Mapping[tuple[str, int], Figures]) -> list[Effect]:
+    """The base and each idea, from the accuracies of each run."""
+
+    def gather(idea: str, name: str) -> tuple[float, ...]:
+        return tuple(
+            figures[idea, seed][name]
+            for seed in range(ablation.seeds)
+            if name in figures[idea, seed]
+        )
+
+    base = gather(BASE, ACCURACY)
+    effects = []
+    for idea in (BASE, *ablation.ideas):
+        unseen = gather(idea, UNSEEN)
+        mean = statistics.fmean(unseen) if len(unseen) == ablation.seeds else None
+        effects.append(Effect(idea, gather(idea, ACCURACY), base, mean))
+    return effects

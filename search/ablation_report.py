@@ -11,10 +11,19 @@ from matplotlib.figure import Figure
 from search.ablation import BASE, IDEAS, Effect
 from search.page import Picture, Table, write_page
 
-HEADER: Final = ("idea", "change", "seeds", "accuracy", "difference to base", "kept")
+HEADER: Final = (
+    "idea",
+    "change",
+    "seeds",
+    "accuracy",
+    "difference to base",
+    "kept",
+    "not in train",
+)
 RULE: Final = (
     "Validation accuracy, mean ± standard error over the seeds. An idea is kept where three seeds "
-    "or more show a gain of more than twice its standard error."
+    "or more show a gain of more than twice its standard error. Not in train: the mean on the "
+    "validation images that do not also stand there."
 )
 
 
@@ -41,12 +50,13 @@ def write_csv(path: Path, effects: Sequence[Effect]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         names = ("idea", "seeds", "mean", "error", "difference", "difference_error", "kept")
-        writer.writerow([*names, "values"])
+        writer.writerow([*names, "values", "unseen_mean"])
         for effect in effects:
             figures = (effect.mean, effect.error, effect.difference, effect.difference_error)
             cells = ["" if math.isnan(value) else f"{value:.6f}" for value in figures]
             values = " ".join(f"{value:.6f}" for value in effect.values)
-            writer.writerow([effect.idea, len(effect.values), *cells, effect.kept, values])
+            unseen = "" if effect.unseen is None else f"{effect.unseen:.6f}"
+            writer.writerow([effect.idea, len(effect.values), *cells, effect.kept, values, unseen])
 
 
 def tabulate(effect: Effect) -> tuple[str, ...]:
@@ -54,11 +64,12 @@ def tabulate(effect: Effect) -> tuple[str, ...]:
     changes = IDEAS.get(effect.idea, {})
     words = ", ".join(f"{name} {value}" for name, value in changes.items())
     mean = f"{effect.mean:.2%}{_plus_minus(effect.error)}"
+    unseen = "" if effect.unseen is None else f"{effect.unseen:.2%}"
     if effect.idea == BASE:
-        return (BASE, "", str(len(effect.values)), mean, "", "")
+        return (BASE, "", str(len(effect.values)), mean, "", "", unseen)
     difference = f"{effect.difference * 100:+.2f}{_plus_minus(effect.difference_error)} points"
     kept = "yes" if effect.kept else "no"
-    return (effect.idea, words, str(len(effect.values)), mean, difference, kept)
+    return (effect.idea, words, str(len(effect.values)), mean, difference, kept, unseen)
 
 
 def draw_effects(effects: Sequence[Effect]) -> Figure:

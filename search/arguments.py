@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULTS: Final[dict[str, Any]] = {
     "artifact": Path("models/compact"),
+    "device": "auto",
     "split": "validation",
     "storage": DEFAULT_STORAGE,
 }
@@ -70,7 +71,8 @@ def add_teacher(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device`."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    text = "auto, cpu, cuda or cuda:N"
+    parser.add_argument("--device", default=DEFAULTS["device"], help=text)
 
 
 def seed(text: str) -> int:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from search.augment import augment
 from search.config import recipe_from_dict
-from search.data import Faces
+from search.data import Faces, load_own_validation
+from search.errors import DataError
 from search.evaluate import Evaluation, evaluate
 from search.faces_figure import draw_faces
 from search.history import read_history
@@ -64,7 +65,7 @@ def write_artifact_report(
         ),
         tabulate_classes(plain),
     ]
-    if card.get("data", {}).get("name") == "FER2013" and is_of_card(plain.faces, card, split):
+    if card.get("data", {}).get("name") == "FER2013" and is_of_card(data, card):
         parts += rank(plain.accuracy, split, card)
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]))
@@ -76,10 +77,13 @@ def write_artifact_report(
     return page
 
 
-def is_of_card(faces: Faces, card: dict[str, Any], split: str) -> bool:
-    """Whether the faces may be those of the model's own data; the card tells it of validation."""
-    known = card["data"].get(f"{split}_sha256")
-    return known is None or known == faces.digest()
+def is_of_card(data: Path, card: dict[str, Any]) -> bool:
+    """Whether the data set is the one that the card is of, as its validation split tells."""
+    try:
+        load_own_validation(data, card)
+    except DataError:
+        return False
+    return True
 
 
 def draw_curves(history: dict[str, list[float]]) -> list[Picture]:

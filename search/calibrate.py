@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search.data import Faces, load_split
+from search.data import Faces, load_own_validation, load_split
 from search.errors import AbsentSplitError
 from search.evaluate import Evaluation, evaluate
 from search.scores import Coverage, cover, reliability
@@ -54,12 +54,13 @@ def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
 
     Raises:
         ArtifactError: the artifact does not pass its checks.
-        DataError: a split cannot be read.
+        DataError: as `load_own_validation`, or train is there and malformed.
     """
+    card = load_artifact(artifact).card
+    load_own_validation(data, card)
     plain, mirrored = evaluate(artifact, data, "validation", device)
     result = fit_calibration(plain.without_seen() or plain)
     plain, mirrored = (replace(e, temperature=result.temperature) for e in (plain, mirrored))
-    card = load_artifact(artifact).card
     card["temperature"] = result.temperature
     card["uncertain_below"] = result.uncertain_below
     card["calibration"] = result.facts

@@ -25,7 +25,8 @@ def choose(runs: Sequence[Path], out: Path) -> dict[str, Any]:
 
     Returns:
         The card's `seeds`: seed, weights, accuracy (0 to 1) and loss of each run on validation,
-        the mean of their accuracies and its standard error, and the `chosen` seed.
+        and its accuracy on the images that are not also in train, where known; the mean of their
+        accuracies and its standard error, and the `chosen` seed.
 
     Raises:
         ArtifactError: a run does not pass its checks.
@@ -41,6 +42,8 @@ def choose(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     seeds = summarize_seeds(cards) | {"chosen": cards[best]["seed"]}
     out.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS_FILE, CARD_FILE, HISTORY_FILE):
+        # A curve that lies there is of another training.
+        (out / name).unlink(missing_ok=True)
         if (runs[best] / name).exists():
             shutil.copyfile(runs[best] / name, out / name)
     write_card(out, cards[best] | {"seeds": seeds})
@@ -51,12 +54,14 @@ def check_runs(folders: Sequence[Path], cards: Sequence[Card]) -> None:
     """Refuse runs that are no repetitions of each other.
 
     Raises:
-        OptionsError: they are fewer than two, two have the same seed, or they differ in more
-            than that.
+        OptionsError: they are fewer than two, two have the same seed, they differ in more than
+            that, or one was not measured.
     """
     if len({card.get("seed") for card in cards}) < max(2, len(cards)):
         raise OptionsError("--run: at least two, each with a seed of its own")
     for folder, card in zip(folders, cards, strict=True):
+        if not {"accuracy", "loss"} <= card.get("metrics", {}).get("validation", {}).keys():
+            raise OptionsError(f"{folder}: its card has no figures on validation; see `calibrate`")
         other = [name for name in SHARED if card.get(name) != cards[0].get(name)]
         if other:
             raise OptionsError(f"{folder}: differs from {folders[0]} in {', '.join(other)}")
@@ -67,14 +72,20 @@ def summarize_seeds(cards: Sequence[Card]) -> dict[str, Any]:
     accuracies = [measured(card)["accuracy"] for card in cards]
     return {
         "split": "validation",
-        "runs": [
-            {name: card[name] for name in ("seed", "weights_sha256")}
-            | {name: measured(card)[name] for name in ("accuracy", "loss")}
-            for card in cards
-        ],
+        "runs": [summarize_run(card) for card in cards],
         "mean": statistics.mean(accuracies),
         "standard_error": standard_error(accuracies),
     }
+
+
+def summarize_run(card: Card) -> dict[str, Any]:
+    """One run's figures."""
+    figures = measured(card)
+    facts = {name: card[name] for name in ("seed", "weights_sha256")}
+    facts |= {name: figures[name] for name in ("accuracy", "loss")}
+    if "not_in_train" in figures:
+        facts["unseen_accuracy"] = figures["not_in_train"]["accuracy"]
+    return facts
 
 
 def measured(card: Card) -> dict[str, Any]:

@@ -25,12 +25,15 @@ class Confirmed:
         searched: the validation accuracy that it was chosen for.
         flops: of a forward pass on one image.
         values: validation accuracies of the other seeds.
+        unseen: their mean on the validation images that are not also in train; None where a
+            trial does not tell it.
     """
 
     trial: int
     searched: float
     flops: int
     values: tuple[float, ...]
+    unseen: float | None = None
 
     @property
     def mean(self) -> float:
@@ -111,13 +114,25 @@ def confirmation_templates(
 
 
 def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
-    """The confirmed configurations, highest mean first."""
-    values: dict[int, list[float]] = defaultdict(list)
+    """The confirmed configurations: those of the most seeds first, of these the highest mean.
+
+    A configuration of fewer seeds is one whose confirmation is not over.
+    """
+    repeats: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in confirmation.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        values[trial.user_attrs["confirms"]].append(read_accuracy(trial))
+        repeats[trial.user_attrs["confirms"]].append(trial)
     trials = {trial.number: trial for trial in best_trials(study)}
-    ranked = [
-        Confirmed(n, read_accuracy(trials[n]), trials[n].user_attrs["flops"], tuple(found))
-        for n, found in values.items()
-    ]
-    return sorted(ranked, key=lambda confirmed: -confirmed.mean)
+    ranked = [_confirm(trials[number], found) for number, found in repeats.items()]
+    return sorted(ranked, key=lambda confirmed: (-len(confirmed.values), -confirmed.mean))
+
+
+def _confirm(trial: FrozenTrial, repeats: Sequence[FrozenTrial]) -> Confirmed:
+    unseen = [repeat.user_attrs.get("unseen_accuracy") for repeat in repeats]
+    told = [value for value in unseen if value is not None]
+    return Confirmed(
+        trial=trial.number,
+        searched=read_accuracy(trial),
+        flops=trial.user_attrs["flops"],
+        values=tuple(map(read_accuracy, repeats)),
+        unseen=statistics.fmean(told) if len(told) == len(repeats) else None,
+    )

@@ -3,14 +3,14 @@
 import csv
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from search.errors import AbsentSplitError, DataError
 from service.labels import LABELS
@@ -51,6 +51,11 @@ class Faces:
         blank: NDArray[np.bool_] = np.ptp(self.images, axis=(1, 2)) == 0
         return blank
 
+    def absent_from(self, others: "Faces") -> NDArray[np.bool_]:
+        """Whether an image does not also stand among the others, to the byte, shape (N,)."""
+        known = set(others.pixels())
+        return np.array([pixels not in known for pixels in self.pixels()], bool)
+
     def digest(self) -> str:
         """SHA-256 (hex) over labels and pixels."""
         return hashlib.sha256(self.labels.tobytes() + self.images.tobytes()).hexdigest()
@@ -76,6 +81,22 @@ def load_split(path: Path, split: str) -> Faces:
         DataError: nothing there, or a malformed row or an unreadable image (named).
     """
     return locate_split(path, split)[0]
+
+
+def load_own_validation(path: Path, card: Mapping[str, Any]) -> Faces:
+    """The validation split that a model's card tells figures of.
+
+    Raises:
+        DataError: as `load_split`, or the card names another validation split.
+    """
+    faces = load_split(path, "validation")
+    known = card.get("data", {}).get("validation_sha256")
+    if known not in (None, faces.digest()):
+        raise DataError(
+            f"{path}: not the validation images of the model's card, whose figures would then "
+            "be of other faces; `evaluate` and `report` measure on any"
+        )
+    return faces
 
 
 def locate_split(path: Path, split: str) -> tuple[Faces, list[str]]:
@@ -124,7 +145,8 @@ def drop_duplicates(faces: Faces) -> Faces:
 
 
 def _read_csv(path: Path, usage: str) -> Iterator[Row]:
-    with path.open(newline="") as file:
+    # Spreadsheets begin a csv file with a byte order mark.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             yield from _parse_rows(path, csv.reader(file), usage)
         except (UnicodeDecodeError, csv.Error) as error:
@@ -188,14 +210,24 @@ def _read_folder(path: Path, split: str) -> Iterator[Row]:
     for index, label in enumerate(LABELS):
         if not (folder / label).is_dir():
             continue
-        for file in sorted((folder / label).iterdir()):
-            if file.suffix.lower() in IMAGE_SUFFIXES:
-                yield index, _read_image(file), file.relative_to(path).as_posix()
+        files = sorted(file for file in (folder / label).iterdir() if not _is_hidden(file))
+        wanted = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        if len(wanted) < len(files):
+            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+            left_out = len(files) - len(wanted)
+            LOG.warning("%s: left out %d files, not %s", folder / label, left_out, kinds)
+        for file in wanted:
+            yield index, _read_image(file), file.relative_to(path).as_posix()
+
+
+def _is_hidden(file: Path) -> bool:
+    return file.name.startswith(".") or file.name in ("Thumbs.db", "desktop.ini")
 
 
 def _read_image(file: Path) -> bytes:
     try:
         with Image.open(file) as image:
+            _refuse_ambiguous(file, image)
             grey = image.convert("L")
     # Pillow's parsers of PNG raise the last two on broken chunks.
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
@@ -203,3 +235,13 @@ def _read_image(file: Path) -> bytes:
     if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
         raise DataError(f"{file}: {grey.width}x{grey.height}, expected {IMAGE_SIZE}x{IMAGE_SIZE}")
     return grey.tobytes()
+
+
+def _refuse_ambiguous(file: Path, image: Image.Image) -> None:
+    """Refuse what a plain conversion to grey levels would show otherwise than the service does."""
+    if image.mode not in ("1", "L", "P", "RGB"):
+        raise DataError(f"{file}: its pixels are of mode {image.mode}, expected grey levels or RGB")
+    if image.has_transparency_data:
+        raise DataError(f"{file}: has transparent parts, expected none")
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        raise DataError(f"{file}: lies turned, as its EXIF orientation says; expected upright")

@@ -92,8 +92,10 @@ def resume_epoch(run: Run, generator: torch.Generator) -> tuple[int, Tensor, flo
     device, pause, run.pause = generator.device, run.pause, {}
     if not pause:
         return 0, torch.zeros(2, device=device), 0.0
-    generator.set_state(pause["generator"])
     torch.set_rng_state(pause["cpu"])
-    if pause["cuda"] is not None:
+    if (pause["cuda"] is not None) == (device.type == "cuda"):
+        generator.set_state(pause["generator"])
+    # A CPU's and a GPU's generators cannot go on from each other; the epoch's seed has to do.
+    if pause["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(pause["cuda"], device)
     return pause["step"], pause["totals"].to(device), pause.get("seconds", 0.0)

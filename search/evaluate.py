@@ -99,10 +99,9 @@ def evaluate(
 def find_unseen(faces: Faces, data: Path) -> NDArray[np.bool_] | None:
     """Which faces do not stand in the train split to the byte; None where that is absent."""
     try:
-        seen = set(load_split(data, "train").pixels())
+        return faces.absent_from(load_split(data, "train"))
     except AbsentSplitError:
         return None
-    return np.array([pixels not in seen for pixels in faces.pixels()])
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ def read_history(path: Path) -> Columns:
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
-    """Replace a file by the figures of each epoch."""
+    """Replace a file by the figures that all epochs have: a newer version may have added some."""
+    names = [name for name in history[0] if all(name in figures for figures in history)]
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)

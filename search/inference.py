@@ -25,8 +25,25 @@ def predict_logits(network: nn.Module, images: Tensor, batch_size: int = 512) ->
     return torch.cat(parts).float()
 
 
-def measure(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Cross-entropy (nats) and accuracy (0 to 1) over a split."""
+def measure(network: nn.Module, images: Tensor, labels: Tensor, unseen: Tensor) -> dict[str, float]:
+    """How well a network does on held-out faces.
+
+    Args:
+        network: on the device of the others.
+        images: uint8 (N, 1, 48, 48).
+        labels: int64 (N,).
+        unseen: bool (N,), whether an image is not also among those trained on.
+
+    Returns:
+        `validation_loss` in nats, `validation_accuracy`, 0 to 1, and, where there are unseen
+        images, `unseen_accuracy`, that on them alone.
+    """
     logits = predict_logits(network, images)
-    accuracy = (logits.argmax(1) == labels).float().mean().item()
-    return functional.cross_entropy(logits, labels).item(), accuracy
+    right = (logits.argmax(1) == labels).float()
+    figures = {
+        "validation_loss": functional.cross_entropy(logits, labels).item(),
+        "validation_accuracy": right.mean().item(),
+    }
+    if unseen.any():
+        figures["unseen_accuracy"] = right[unseen].mean().item()
+    return figures

@@ -1,5 +1,7 @@
 """From a study's trial to the network that is trained for long."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from search.config import Recipe, recipe_from_dict
-from search.confirmation import best_trials, confirmation_name, rank_confirmed
+from search.confirmation import Confirmed, best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
 from search.outcome import read_accuracy, tell_none_complete
 from search.slots import count_settled
@@ -25,7 +27,8 @@ class Chosen:
         name: of the model to be.
         network: its configuration.
         recipe: how the trial trained it.
-        lineage: study, trial, its accuracy and what chose it, ready for JSON.
+        lineage: study, trial, its accuracy, what chose it, and its accuracies on other seeds
+            where it was confirmed; ready for JSON.
     """
 
     name: str
@@ -42,7 +45,9 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
     """
     connection = connect(storage, create=False)
     study, protocol = find_study(connection, name)
-    trial, chosen_by = pick_trial(study, find_confirmation(connection, name), number)
+    confirmation = find_confirmation(connection, name)
+    ranked = rank_confirmed(study, confirmation) if confirmation else []
+    trial, chosen_by = pick_trial(study, ranked, number)
     return Chosen(
         name=f"{name}-{trial.number}",
         network=config_from_dict(trial.user_attrs["network"]),
@@ -52,6 +57,7 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
             "trial": trial.number,
             "validation_accuracy": read_accuracy(trial),
             "chosen_by": chosen_by,
+            **tell_confirmation(ranked, trial),
             "trials": count_settled(study),
             "protocol": asdict(protocol),
         },
@@ -59,9 +65,14 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
 
 
 def pick_trial(
-    study: Study, confirmation: Study | None, number: int | None
+    study: Study, ranked: Sequence[Confirmed], number: int | None
 ) -> tuple[FrozenTrial, str]:
     """The trial and what chose it: `number`, `confirmation` or `search`.
+
+    Args:
+        study: of the trials.
+        ranked: its confirmed configurations, best first.
+        number: of the trial to take, if not the best.
 
     Raises:
         StudyError: there is no such complete trial.
@@ -73,10 +84,19 @@ def pick_trial(
         return complete[number], "number"
     if not complete:
         raise StudyError(tell_none_complete(study))
-    ranked = rank_confirmed(study, confirmation) if confirmation else []
     if ranked:
         return complete[ranked[0].trial], "confirmation"
     return next(iter(complete.values())), "search"
+
+
+def tell_confirmation(ranked: Sequence[Confirmed], trial: FrozenTrial) -> dict[str, Any]:
+    """What confirmed the trial, as a part of its lineage; empty where nothing did."""
+    found = next((confirmed for confirmed in ranked if confirmed.trial == trial.number), None)
+    if found is None:
+        return {}
+    error = None if math.isnan(found.standard_error) else found.standard_error
+    facts = {"accuracies": list(found.values), "mean": found.mean, "standard_error": error}
+    return {"confirmation": facts}
 
 
 def find_confirmation(storage: RDBStorage, name: str) -> Study | None:

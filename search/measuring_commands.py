@@ -37,7 +37,7 @@ def add_ablate(commands: "Commands") -> None:
     parser.add_argument("--ideas", default="", help=text)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
-    parser.set_defaults(command=run_ablate)
+    parser.set_defaults(command=run_ablate, resumes=True)
 
 
 def run_ablate(options: argparse.Namespace) -> None:
@@ -157,7 +157,7 @@ def run_report(options: argparse.Namespace) -> None:
             drawn without a data set.
     """
     if options.study:
-        refuse_unused(options, "data", "artifact", "split", because="not with --study")
+        refuse_unused(options, "data", "device", "artifact", "split", because="not with --study")
         from search.study_report import write_study_report
 
         print(write_study_report(options.storage, options.study, options.out))

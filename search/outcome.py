@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 
-from search.slots import is_done
+from search.slots import is_done, settled_trials
 
 CURVE = "curve"
 """Attribute with the accuracy after each epoch: Optuna reports values of one objective only."""
@@ -44,6 +44,13 @@ def is_interrupted(trial: FrozenTrial) -> bool:
 def is_refused(trial: FrozenTrial) -> bool:
     """Whether the network was too large to be trained."""
     return bool(TOO_LARGE.fullmatch(tell_reason(trial)))
+
+
+def count_trained(study: Study, wanted: Collection[int]) -> int:
+    """How many of the wanted slots were settled by a training, to its end or until pruned."""
+    ends = (TrialState.COMPLETE, TrialState.PRUNED)
+    settled = settled_trials(study, wanted)
+    return sum(trial.state in ends and not is_refused(trial) for trial in settled)
 
 
 def tell_state(trial: FrozenTrial) -> str:

@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 
 from search.data import load_split
 from search.errors import DataError, StudyError
+from search.outcome import count_trained
 from search.phase import Phase, Search, fill_here
 from search.slots import AHEAD, close_surplus, count_done, open_slots
 from search.stop import raise_again, raise_on_signals
@@ -25,7 +26,7 @@ from search.study import find_study, open_study
 from service.device import pick_device
 
 MAX_FRUITLESS_DEATHS: Final = 8
-"""Workers that may die one after the other without a trial done before the search stops."""
+"""Workers that may die one after the other without a trial trained before the search stops."""
 
 
 def fill_by_workers(search: Search, phase: Phase, storage: RDBStorage, study: optuna.Study) -> None:
@@ -68,7 +69,7 @@ def supervise(
     Raises:
         StudyError: a worker could not go on for a reason that it told, or they keep dying.
     """
-    done, deaths = 0, 0
+    trained, deaths = count_trained(study, phase.wanted), 0
     while any(worker.is_alive() for worker in workers):
         time.sleep(0.5)
         raise_again()
@@ -79,10 +80,10 @@ def supervise(
                 deaths += 1
                 workers[index] = start_worker(search, phase, index, faults)
         if deaths >= MAX_FRUITLESS_DEATHS:
-            before, done = done, count_done(study, phase.wanted)
-            deaths = 0 if done > before else deaths
+            before, trained = trained, count_trained(study, phase.wanted)
+            deaths = 0 if trained > before else deaths
         if deaths >= MAX_FRUITLESS_DEATHS:
-            raise StudyError(f"{deaths} workers died without a trial done; see their messages")
+            raise StudyError(f"{deaths} workers died without a trial trained; see their messages")
     raise_fault(faults)
 
 
@@ -97,7 +98,12 @@ def start_worker(
 ) -> BaseProcess:
     """Start one worker process; spawned, because CUDA does not survive a fork."""
     worker = get_context("spawn").Process(target=run_worker, args=(search, phase, index, faults))
-    worker.start()
+    # Blocked there, too, until the worker ignores it: Ctrl-C would end its imports in a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return worker
 
 
@@ -116,7 +122,9 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     device = pick_device(search.device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", index % torch.cuda.device_count())
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // search.workers))
+    # PyTorch's own number heeds OMP_NUM_THREADS.
+    share = len(os.sched_getaffinity(0)) // search.workers
+    torch.set_num_threads(max(1, min(share, torch.get_num_threads())))
     try:
         with lost_storage_told():
             storage = connect(search.storage, search.heartbeat)

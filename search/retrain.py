@@ -171,11 +171,14 @@ class Progress:
         else:
             # The rest of an epoch, with all of its validation, tells no pace.
             self.first, self.started = float(epoch), now
+        unseen = ""
+        if "unseen_accuracy" in figures:
+            unseen = f", not in train {figures['unseen_accuracy']:.2%}"
         print(
             f"epoch {epoch:.0f}/{self.epochs}  loss {figures['loss']:.4f}  "
             f"accuracy {figures['accuracy']:.2%}  "
             f"validation {figures['validation_accuracy']:.2%} "
-            f"(loss {figures['validation_loss']:.4f})  "
+            f"(loss {figures['validation_loss']:.4f}{unseen})  "
             f"{figures['images_per_second']:.0f} images/s{left}",
             flush=True,
         )

@@ -17,7 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from search.augment import affine_matrices, blur, warp
-from search.data import load_split
+from search.data import load_own_validation
 from search.inference import on_device, predict_logits
 from service.artifact import load_artifact, write_card
 
@@ -126,10 +126,10 @@ def record_robustness(artifact: Path, data: Path, device: torch.device) -> dict[
 
     Raises:
         ArtifactError: the artifact does not pass its checks, or cannot be written.
-        DataError: the split cannot be read.
+        DataError: as `load_own_validation`.
     """
     loaded = load_artifact(artifact)
-    images, labels = on_device(load_split(data, "validation"), device)
+    images, labels = on_device(load_own_validation(data, loaded.card), device)
     network = loaded.network.to(device).to(memory_format=torch.channels_last)
     accuracy = measure_robustness(network, images, labels)
     facts = {"split": "validation", "images": len(labels), "accuracy": accuracy}

@@ -117,11 +117,6 @@ def close_surplus(study: Study, storage: RDBStorage, wanted: Collection[int]) ->
                     storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-def is_busy(study: Study) -> bool:
-    """Whether a trial is running, on this worker or another."""
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-
-
 def _first_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     if any(is_done(trial) or trial.state == TrialState.RUNNING for trial in trials):
         return None

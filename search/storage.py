@@ -49,7 +49,8 @@ def connect(storage: str, heartbeat: int = 10, create: bool = True) -> RDBStorag
             heartbeat_interval=heartbeat,
             grace_period=3 * heartbeat,
         )
-    except (*STORAGE_ERRORS, RuntimeError) as error:
+    # SQLAlchemy raises ValueError for a port that is no number.
+    except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
         raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
     except ImportError as error:
         # SQLAlchemy's own default for postgresql:// is psycopg2.

@@ -128,12 +128,14 @@ def write_trials(path: Path, study: Study) -> None:
     """All trials as csv, a row each.
 
     Columns: number; state (Optuna's, or INTERRUPTED where another trial fills the slot);
-    validation accuracy, 0 to 1; duration in seconds; slot, the trial's place in the study, which
-    fixes its seed; the search's trial that a trial of a confirmation repeats; cost; train
-    accuracy; pace; the reason of its end; its choices.
+    validation accuracy, 0 to 1; duration in seconds; the accuracy on the validation images that
+    are not also in train, and on train; slot, the trial's place in the study, which fixes its
+    seed; the search's trial that a trial of a confirmation repeats; cost; pace; the reason of its
+    end; its choices.
     """
     trials = study.get_trials(deepcopy=False)
-    facts = ("slot", "confirms", "parameters", "flops", "train_accuracy", "images_per_second")
+    cost = ("parameters", "flops", "images_per_second")
+    facts = ("unseen_accuracy", "train_accuracy", "slot", "confirms", *cost)
     names = sorted({name for trial in trials for name in trial.params})
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -187,13 +189,15 @@ def _tabulate_trials(title: str, trials: list[FrozenTrial], caption: str) -> Tab
         [
             str(trial.number),
             f"{read_accuracy(trial):.2%}",
+            _share(trial.user_attrs.get("unseen_accuracy")),
             f"{trial.user_attrs['parameters']:,}",
             f"{trial.user_attrs['flops'] / 1e6:,.0f}",
             ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items()),
         ]
         for trial in trials
     ]
-    header = ("trial", "validation accuracy", "parameters", "MFLOP an image", "choices")
+    accuracy = ("validation accuracy", "not in train")
+    header = ("trial", *accuracy, "parameters", "MFLOP an image", "choices")
     return Table(title, header, rows, caption)
 
 
@@ -205,12 +209,14 @@ def tabulate_confirmed(confirmed: list[Confirmed]) -> Table:
             f"{one.searched:.2%}",
             f"{one.mean:.2%}",
             "" if math.isnan(one.standard_error) else f"{one.standard_error:.2%}",
+            _share(one.unseen),
             str(len(one.values)),
             f"{one.flops / 1e6:,.0f}",
         ]
         for one in confirmed
     ]
-    header = ("trial", "in the search", "mean again", "standard error", "seeds", "MFLOP an image")
+    again = ("mean again", "standard error", "mean not in train")
+    header = ("trial", "in the search", *again, "seeds", "MFLOP an image")
     return Table("Confirmation with other seeds", header, rows)
 
 
@@ -222,6 +228,10 @@ def tell_importances(study: Study, complete: int) -> Picture | Table:
         return Table(title, (), (), words)
     caption = "For accuracy, by PED-ANOVA (Watanabe et al., 2023), as shares; small ones are noise."
     return Picture("importances", title, caption, draw_importances(study))
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 def _short(value: object) -> str:

@@ -48,8 +48,8 @@ def fit(
         compiled: whether `torch.compile` fuses the network; a minute for each size of images.
         begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
             within the fourth.
-        report: called with each epoch's figures (`epoch`, `loss`, `accuracy`,
-            `validation_loss`, `validation_accuracy`, `images_per_second`).
+        report: called with each epoch's figures: `epoch`, `loss`, `accuracy`,
+            `images_per_second` and those of `search.inference.measure`.
 
     Returns:
         The finished run; its `average` is the network to keep.
@@ -77,6 +77,7 @@ def fit(
         run.compile()
     images, labels = on_device(train, device)
     held_out = on_device(validation, device)
+    unseen = torch.from_numpy(validation.absent_from(train)).to(device)
     targets = make_targets(plan.recipe, images, labels, teachers)
     if rank() == 0:
         begin(run.epoch + run.pause.get("step", 0) / (len(train) // plan.recipe.batch_size))
@@ -85,14 +86,12 @@ def fit(
         while run.epoch < plan.recipe.epochs:
             figures = train_epoch(run, plan, step, images, labels, targets=targets, stop=wish)
             if figures:
-                loss, accuracy = measure(run.average, *held_out)
-                figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
-                run.history.append(figures)
+                run.history.append(figures | measure(run.average, *held_out, unseen))
             ended = run.epoch == plan.recipe.epochs
             if checkpoint and rank() == 0 and (wish or ended or clock.due()):
                 write_checkpoint(checkpoint, known, run.state())
             if figures and rank() == 0:
-                report(figures)
+                report(run.history[-1])
             if wish:
                 raise wish.error()
     return run

@@ -46,7 +46,7 @@ def add_run(commands: "Commands") -> None:
     text = "seconds between a trial's signs of life; after three without one it counts as dead"
     text += " (default: %(default)s)"
     parser.add_argument("--heartbeat", type=positive, default=10, help=text)
-    parser.set_defaults(command=run_run)
+    parser.set_defaults(command=run_run, resumes=True)
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     choices = ("accuracy", "accuracy,flops")
     text = f"accuracy, or accuracy,flops for the Pareto front of both {tell_preset('objectives')}"
     parser.add_argument("--objectives", choices=choices, metavar="NAMES", help=text)
-    text = "of choices, weights and order (default: %(default)s)"
+    text = "of weights and order, and of a random search's choices (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=0, help=text)
     for name, word in (("parameters", "larger"), ("flops", "costlier")):
         text = f"refuse {word} networks untrained (default: no bound)"
@@ -129,7 +129,7 @@ def add_retrain(commands: "Commands") -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
     text = "fuse the network (torch.compile); a minute first, worth it for long runs"
     parser.add_argument("--compile", action="store_true", help=text)
-    parser.set_defaults(command=run_retrain)
+    parser.set_defaults(command=run_retrain, resumes=True)
 
 
 def run_retrain(options: argparse.Namespace) -> None:

@@ -51,7 +51,9 @@ def train_trial(
         raise_again()
         report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
         trial.set_user_attr("images_per_second", round(figures["images_per_second"], 1))
-        if protocol.pruner != "none" and trial.should_prune():
+        # After its last epoch a trial has cost all that it can, and is worth its figure.
+        unfinished = figures["epoch"] < protocol.epochs
+        if protocol.pruner != "none" and unfinished and trial.should_prune():
             trial.set_user_attr("reason", f"pruned after epoch {figures['epoch']:.0f}")
             raise TrialPruned
 
@@ -63,8 +65,11 @@ def train_trial(
         if not is_out_of_memory(error):
             raise
         raise TrialFailedError("out of memory") from None
-    trial.set_user_attr("train_accuracy", run.history[-1]["accuracy"])
-    accuracy = run.history[-1]["validation_accuracy"]
+    last = run.history[-1]
+    trial.set_user_attr("train_accuracy", last["accuracy"])
+    if "unseen_accuracy" in last:
+        trial.set_user_attr("unseen_accuracy", last["unseen_accuracy"])
+    accuracy = last["validation_accuracy"]
     several = protocol.objectives == "accuracy,flops"
     return (accuracy, trial.user_attrs["flops"]) if several else (accuracy,)
 

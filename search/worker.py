@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.slots import claim_slot, is_busy, open_slots
+from search.slots import claim_slot, count_done, open_slots
 from search.storage import STORAGE_ERRORS
 from search.trial import TrialFailedError
 
@@ -43,7 +43,7 @@ def work(
             trial = claim_slot(study, storage, wanted)
         if trial is not None:
             run_trial(study, storage, trial, objective)
-        elif is_busy(study):
+        elif count_done(study, wanted) < len(wanted):
             time.sleep(POLL_SECONDS)
         else:
             return

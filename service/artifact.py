@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def load_artifact(folder: Path) -> Artifact:
 
     Raises:
         ArtifactError: a file is missing or unreadable; the digest, schema, labels, input
-            size or a weight's shape is not what the card or this code says.
+            size, temperature or a weight's shape is not what the card or this code says.
     """
     card_path, weights_path = folder / CARD_FILE, folder / WEIGHTS_FILE
     card = _read_card(card_path)
@@ -126,6 +127,9 @@ def _read_card(path: Path) -> dict[str, Any]:
     for key, value in expected.items():
         if card[key] != value:
             raise ArtifactError(f"{path}: {key} is {card[key]!r}, this code needs {value!r}")
+    temperature = card.get("temperature", 1.0)
+    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise ArtifactError(f"{path}: temperature is {temperature!r}, must be a number above 0")
     return card
 
 

@@ -27,8 +27,8 @@ _MAX_SIDE: Final = 2**31 - 1
 _LARGE_PIXELS: Final = 8_000_000
 _LARGE: Final = threading.Lock()
 """Held while an image over `_LARGE_PIXELS` is decoded that takes memory for each: one at a time in
-a worker, because WebP takes 16 bytes a pixel, PNG up to 13, progressive JPEG up to 9 and a JPEG that
-is too narrow to be reduced 4."""
+a worker, because WebP takes 16 bytes a pixel, PNG up to 13, progressive JPEG up to 9, and a JPEG
+that is too narrow to be reduced 4."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,9 +136,9 @@ def test_an_idea_is_kept_where_three_seeds_show_it() -> None:
 
 def test_the_table_is_written_in_each_form(tmp_path: Path) -> None:
     base = (0.60, 0.61, 0.62)
-    effects = [Effect(BASE, base, base), Effect("mixup", (0.65, 0.66, 0.67), base)]
+    effects = [Effect(BASE, base, base), Effect("mixup", (0.65, 0.66, 0.67), base, unseen=0.64)]
     page = write_ablation_report(effects, tmp_path)
-    row = "| mixup | mixup 0.2 | 3 | 66.00% ± 0.58 | +5.00 ± 0.82 points | yes |"
+    row = "| mixup | mixup 0.2 | 3 | 66.00% ± 0.58 | +5.00 ± 0.82 points | yes | 64.00% |"
     assert row in (tmp_path / "ablation.md").read_text()
     with (tmp_path / "ablation.csv").open() as file:
         rows = list(csv.DictReader(file))

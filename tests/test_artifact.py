@@ -48,6 +48,8 @@ def test_one_altered_byte_is_found(artifact: Path) -> None:
         (lambda card: card.update(schema_version=99), "schema_version"),
         (lambda card: card.update(labels=["happy"]), "labels"),
         (lambda card: card.pop("network"), "no network"),
+        (lambda card: card.update(temperature=None), "temperature is None"),
+        (lambda card: card.update(temperature=0), "temperature is 0"),
         (lambda card: card["network"].update(family="x"), "family"),
         (lambda card: card["network"].update(channels=[8, 24]), "size mismatch"),
     ],

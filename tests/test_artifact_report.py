@@ -16,7 +16,7 @@ from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.evaluate import Evaluation
 from service.artifact import HISTORY_FILE, load_artifact, write_card
-from tests.conftest import make_faces
+from tests.conftest import make_faces, write_folder
 
 
 def test_the_page_holds_every_picture(artifact: Path, data: Path, tmp_path: Path) -> None:
@@ -48,6 +48,7 @@ def answer(faces: Faces) -> Evaluation:
 
 
 def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_path: Path) -> None:
+    write_folder(data, "test", make_faces(35, seed=2))
     facts = {
         "data": {"name": "FER2013", "validation_sha256": "of other faces"},
         "parameters": 1_000_000,
@@ -58,6 +59,8 @@ def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_
     assert "From the card: 3589 validation images of its own data, spoilt." in text
     assert "Measured for this page." in text
     assert "Table III" not in text
+    page = write_artifact_report(artifact, data, tmp_path, torch.device("cpu"), "test")
+    assert "Table III" not in page.read_text()
 
 
 def test_augmented_faces_are_of_several_labels_and_never_blank() -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import torch
 
 from search.calibrate import calibrate, fit_calibration, fit_temperature, pick_threshold
+from search.errors import DataError
 from search.evaluate import Evaluation
+from search.robustness import record_robustness
 from search.scores import Coverage
-from service.artifact import load_artifact
+from service.artifact import load_artifact, write_card
 from tests.conftest import make_faces
 
 
@@ -80,6 +83,18 @@ def test_the_card_gets_what_trains_faces_look_like(artifact: Path, data: Path) -
         ("contrast", ((images - images.mean((1, 2), keepdims=True)) ** 2).mean((1, 2)) ** 0.5),
     ):
         assert found[name] == pytest.approx({"mean": values.mean(), "deviation": values.std()})
+
+
+@pytest.mark.parametrize("record", [calibrate, record_robustness])
+def test_a_card_gets_no_figures_of_other_faces(
+    record: Callable[[Path, Path, torch.device], object], artifact: Path, data: Path
+) -> None:
+    card = load_artifact(artifact).card
+    write_card(artifact, card | {"data": {"validation_sha256": "of other faces"}})
+    before = (artifact / "card.json").read_text()
+    with pytest.raises(DataError, match="not the validation images of the model's card"):
+        record(artifact, data, torch.device("cpu"))
+    assert (artifact / "card.json").read_text() == before
 
 
 def test_without_train_the_card_keeps_what_it_knew(artifact: Path, data: Path) -> None:

@@ -80,3 +80,19 @@ def test_a_run_is_not_overwritten(runs: list[Path], capsys: pytest.CaptureFixtur
         assert "the folder of a run" in capsys.readouterr().err
     assert json.loads((runs[0] / "card.json").read_text()) == before
     assert [file.name for file in runs[0].parent.iterdir()] == ["artifact"]
+
+
+def test_a_run_that_was_not_measured_is_named(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_run(tmp_path / "other", 7, 0.9, metrics={})
+    assert choose(tmp_path / "best", *runs, other) == 1
+    assert f"{other}: its card has no figures on validation" in capsys.readouterr().err
+
+
+def test_a_curve_of_another_training_goes(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "history.csv").write_text("of another")
+    (runs[1] / "history.csv").unlink()
+    assert choose(tmp_path / "best", *runs) == 0
+    assert not (tmp_path / "best" / "history.csv").exists()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from search.data import USAGES, Faces, drop_duplicates, load_split, locate_split
 from search.errors import DataError
@@ -135,3 +135,41 @@ def test_a_folder_that_is_no_label_is_refused(data: Path) -> None:
     (data / "train" / "anger").mkdir()
     with pytest.raises(DataError, match="anger: not a label"):
         load_split(data, "train")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (Image.new("I;16", (48, 48)), "its pixels are of mode I;16"),
+        (Image.new("RGBA", (48, 48)), "its pixels are of mode RGBA"),
+        (Image.new("L", (48, 48)), "lies turned"),
+        (Image.new("P", (48, 48)), "has transparent parts"),
+    ],
+)
+def test_images_that_the_service_would_see_otherwise_are_refused(
+    image: Image.Image, words: str, data: Path
+) -> None:
+    exif = Image.Exif()
+    if image.mode == "L":
+        exif[ExifTags.Base.Orientation] = 3
+    if image.mode == "P":
+        image.info["transparency"] = 0
+    image.save(data / "train" / "sad" / "odd.png", exif=exif)
+    with pytest.raises(DataError, match=rf"sad/odd\.png: {words}"):
+        load_split(data, "train")
+
+
+def test_files_that_are_left_out_are_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("face.webp", "note.txt", ".hidden"):
+        (data / "train" / "sad" / name).write_bytes(b"")
+    assert len(load_split(data, "train")) == 70
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{data / 'train' / 'sad'}: left out 2 files, not .jpeg, .jpg, .png"
+    ]
+
+
+def test_a_csv_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    write_csv(tmp_path / "faces.csv", COLUMNS, rows_of(make_faces(7), "train"))
+    marked = b"\xef\xbb\xbf" + (tmp_path / "faces.csv").read_bytes()
+    (tmp_path / "faces.csv").write_bytes(marked)
+    assert len(load_split(tmp_path / "faces.csv", "train")) == 7

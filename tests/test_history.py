@@ -7,3 +7,9 @@ def test_figures_come_back_from_a_file(tmp_path: Path) -> None:
     rows = [{"epoch": 1.0, "loss": 2.5}, {"epoch": 2.0, "loss": 1.5}]
     write_history(tmp_path / "history.csv", rows)
     assert read_history(tmp_path / "history.csv") == {"epoch": [1, 2], "loss": [2.5, 1.5]}
+
+
+def test_a_figure_that_older_epochs_lack_is_left_out(tmp_path: Path) -> None:
+    rows = [{"epoch": 1.0, "loss": 2.5}, {"epoch": 2.0, "loss": 1.5, "unseen_accuracy": 0.5}]
+    write_history(tmp_path / "history.csv", rows)
+    assert read_history(tmp_path / "history.csv") == {"epoch": [1, 2], "loss": [2.5, 1.5]}

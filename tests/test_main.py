@@ -69,6 +69,7 @@ def test_a_finished_training_that_is_asked_again_says_so(
         ("retrain --recipe distill", "--recipe distill needs --teacher"),
         ("report --study paper --split test", "--split: not with --study"),
         ("report --study paper --data faces", "--data: not with --study"),
+        ("report --study paper --device cuda", "--device: not with --study"),
         ("report --data faces --storage other.db", "--storage: only with --study"),
         ("report", "needs --data"),
     ],

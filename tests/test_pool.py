@@ -1,13 +1,19 @@
+import logging
 import signal
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from search import pool
+from search.data import load_split
 from search.errors import StudyError
 from search.phase import Phase, Search
+from search.slots import claim_slot, count_done
 from search.storage import connect
 from search.study import Protocol, open_study
 
@@ -31,12 +37,15 @@ def search(tmp_path: Path) -> Search:
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """A worker's signal handlers, taken back."""
+    """A worker's signal handlers and silence, taken back."""
+    reader = logging.getLogger(load_split.__module__)
+    level = reader.level
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+    reader.setLevel(level)
 
 
 class Stub:
@@ -60,6 +69,33 @@ def test_workers_that_leave_early_do_not_look_like_a_whole_search(
     study = open_study(storage, "s", PROTOCOL)
     with pytest.raises(StudyError, match="left with 0 of 2 trials done"):
         pool.fill_by_workers(search, PHASE, storage, study)
+
+
+def test_a_fault_that_kills_every_worker_stops_the_search(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots that are given up in the meantime are no progress."""
+    storage = connect(search.storage)
+    phase = replace(PHASE, wanted=tuple(range(20)))
+    study = open_study(storage, "s", PROTOCOL)
+
+    class Dying(Stub):
+        exitcode = 1
+
+        def is_alive(self) -> bool:
+            return True
+
+    def die_in_a_trial(*_: object) -> Dying:
+        trial = claim_slot(study, storage, phase.wanted)
+        assert trial is not None
+        study.tell(trial, state=TrialState.FAIL)
+        return Dying()
+
+    monkeypatch.setattr(pool, "start_worker", die_in_a_trial)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(StudyError, match="workers died without a trial trained"):
+        pool.fill_by_workers(search, phase, storage, study)
+    assert count_done(study, phase.wanted) < 5
 
 
 @pytest.mark.usefixtures("signals")

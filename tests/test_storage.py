@@ -47,7 +47,9 @@ def test_an_absent_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             connect(url)
 
 
-@pytest.mark.parametrize("url", ["postgresql+nodriver://h/d", "nosuchdatabase://h/d"])
+@pytest.mark.parametrize(
+    "url", ["postgresql+nodriver://h/d", "nosuchdatabase://h/d", "postgresql://h:port/d"]
+)
 def test_a_storage_out_of_reach_is_one_error(url: str) -> None:
     with pytest.raises(StudyError, match="storage"):
         connect(url)

@@ -1,13 +1,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from search import checkpoint as checkpoint_module
 from search.config import RECIPES, Recipe
 from search.data import Faces
-from search.epoch import train_epoch
+from search.epoch import resume_epoch, train_epoch
 from search.errors import TrainingError
 from search.inference import on_device, predict_logits
 from search.plan import Plan, current_commit, start
@@ -192,6 +193,29 @@ def test_a_run_from_a_gpu_goes_on_without_one(faces: Faces) -> None:
     second.restore(first.state())
     groups = [group for optimizer in second.optimizers for group in optimizer.param_groups]
     assert [(group["lr"], group["capturable"]) for group in groups] == [(0.5, False)] * len(groups)
+
+
+def test_an_epoch_from_a_gpu_goes_on_without_one(faces: Faces) -> None:
+    """Its generator's state, of another kind, is left alone; the epoch goes on at its step."""
+    run = start(plan_for(faces), CPU)
+    sums, words = torch.ones(2), torch.zeros(16, dtype=torch.uint8)
+    states = {"generator": words, "cpu": torch.get_rng_state(), "cuda": words}
+    run.pause = {"step": 3, "totals": sums, "seconds": 7.0, **states}
+    generator = torch.Generator().manual_seed(5)
+    step, totals, seconds = resume_epoch(run, generator)
+    assert (step, totals.tolist(), seconds) == (3, [1.0, 1.0], 7.0)
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(5).get_state())
+
+
+def test_accuracy_is_told_without_images_of_train_too(faces: Faces) -> None:
+    other = make_faces(35, seed=1)
+    both = Faces(
+        np.concatenate([faces.images, other.images]), np.concatenate([faces.labels, other.labels])
+    )
+    whole = fit(plan_for(faces), faces, both, CPU).history[-1]
+    alone = fit(plan_for(faces), faces, other, CPU).history[-1]
+    assert whole["unseen_accuracy"] == pytest.approx(alone["validation_accuracy"])
+    assert "unseen_accuracy" not in fit(plan_for(faces), faces, faces, CPU).history[-1]
 
 
 @pytest.mark.parametrize(("distill", "teachers"), [(0.5, 0), (0.0, 1)])

@@ -1,7 +1,16 @@
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
 import pytest
 import torch
+from optuna.pruners import BasePruner
+from optuna.trial import TrialState
 
-from search.trial import is_out_of_memory
+from search import trial as module
+from search.data import Faces
+from search.study import Protocol
+from search.trial import is_out_of_memory, train_trial
 
 
 @pytest.mark.parametrize(
@@ -25,3 +34,38 @@ def test_this_machines_own_error_is_known() -> None:
 
 def test_other_errors_are_not_taken_for_it() -> None:
     assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+class PruneAfter(BasePruner):
+    """Prunes after an epoch, whatever was reached."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return trial.last_step == self.epoch
+
+
+@pytest.mark.parametrize(("epoch", "state"), [(1, TrialState.PRUNED), (2, TrialState.COMPLETE)])
+def test_a_trial_is_not_pruned_after_its_last_epoch(
+    epoch: int, state: TrialState, faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object, report: Any) -> Any:
+        figures = {"accuracy": 0.5, "validation_accuracy": 0.4, "unseen_accuracy": 0.3}
+        for done in (1, 2):
+            report({"epoch": done, "images_per_second": 1.0, **figures})
+        return SimpleNamespace(history=[figures])
+
+    monkeypatch.setattr(module, "fit", fit)
+    study = optuna.create_study(direction="maximize", pruner=PruneAfter(epoch))
+    protocol = Protocol(epochs=2, pruner="halving", data_digest="")
+    cpu = torch.device("cpu")
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_user_attr("slot", 0)
+        return train_trial(trial, protocol, faces, faces, cpu)[0]
+
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].state == state
+    if state == TrialState.COMPLETE:
+        assert study.trials[0].user_attrs["unseen_accuracy"] == 0.3

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import optuna
 import pytest
@@ -9,6 +10,7 @@ from optuna import Study, Trial, TrialPruned
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from search import worker
 from search.errors import StudyError
 from search.outcome import CURVE
 from search.slots import (
@@ -199,6 +201,39 @@ def test_a_slot_that_kills_its_workers_is_given_up(study: Study, storage: RDBSto
     work(study, storage, range(1), draw)
     assert settled(study) == {0: TrialState.FAIL}
     assert "workers died" in study.trials[-1].user_attrs["reason"]
+
+
+def test_anothers_trials_beyond_the_wanted_are_not_waited_for(
+    study: Study, storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_slots(study, (7,))
+    assert claim_slot(study, storage, (7,)) is not None
+    monkeypatch.setattr(worker, "POLL_SECONDS", None)
+    work(study, storage, range(2), draw)
+    assert count_done(study, range(2)) == 2
+
+
+def test_nobody_leaves_before_all_is_done(
+    study: Study, storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker gives its slot back just after this one found nothing that waits."""
+    open_slots(study, range(1))
+    taken = claim_slot(study, storage, range(1))
+    looks = []
+
+    def look(*arguments: Any) -> Trial | None:
+        found = claim_slot(*arguments)
+        looks.append(found)
+        if len(looks) == 2:
+            assert taken is not None
+            taken.set_user_attr("interrupted", True)
+            study.tell(taken, state=TrialState.FAIL)
+        return found
+
+    monkeypatch.setattr(worker, "claim_slot", look)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0)
+    work(study, storage, range(1), draw)
+    assert count_done(study, range(1)) == 1
 
 
 @pytest.mark.parametrize(
