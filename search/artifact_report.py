@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from search.augment import augment
 from search.config import recipe_from_dict
@@ -16,7 +17,7 @@ from search.faces_figure import draw_faces
 from search.history import read_history
 from search.literature import rank
 from search.page import Picture, Table, write_page
-from search.scores import cover, f1, precision, recall, reliability, wilson
+from search.scores import FEWEST, cover, f1, least_coverage, precision, recall, reliability, wilson
 from service.artifact import HISTORY_FILE, load_artifact
 from service.labels import LABELS
 from service.preprocess import standardize
@@ -26,9 +27,6 @@ MISTAKES: Final = 32
 
 AUGMENTED: Final = 4
 """Faces whose augmented views are shown."""
-
-FEWEST: Final = 30
-"""Answers below which, and below 1 % of the images, accuracy against coverage is only noise."""
 
 
 def write_artifact_report(
@@ -95,6 +93,7 @@ def draw_curves(history: dict[str, list[float]]) -> list[Picture]:
         axis.plot(history["epoch"], history[name], label="train, augmented")
         axis.plot(history["epoch"], history[f"validation_{name}"], label="validation")
         axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)
         axis.legend()
         caption = (
@@ -138,8 +137,7 @@ def draw_reliability(result: Evaluation) -> Figure:
 def draw_coverage(result: Evaluation) -> Figure:
     """Accuracy among the answered against their share."""
     curve = cover(result.probabilities, result.faces.labels)
-    least = min(1.0, max(0.01, FEWEST / len(result.faces)))
-    enough = curve.coverage >= least
+    enough = curve.coverage >= least_coverage(len(result.faces))
     share, accuracy = curve.coverage[enough], curve.accuracy[enough]
     figure = Figure(figsize=(8, 4))
     axis = figure.subplots()

@@ -122,7 +122,22 @@ def write_audit(data: Path, out: Path) -> str:
     write_page(out / "audit.html", f"Audit of {data.name}", [classes, faults, *pictures])
     write_faults(out / "faults.csv", audits, "file" if data.is_dir() else "line")
     lines = ["  ".join(f"{cell:>10}" for cell in row) for row in (faults.header, *faults.rows)]
-    return "\n".join([*lines, f"page: {out / 'audit.html'}", f"list: {out / 'faults.csv'}"])
+    places = [f"page: {out / 'audit.html'}", f"list: {out / 'faults.csv'}"]
+    return "\n".join([*lines, *tell_lacking(audits), *places])
+
+
+def tell_lacking(audits: Mapping[str, Audit]) -> list[str]:
+    """What a training would lack: its splits, and labels within them."""
+    absent = [f"no {split} split" for split in ("train", "validation") if split not in audits]
+    counts = {
+        split: np.bincount(a.faces.labels, minlength=len(LABELS)) for split, a in audits.items()
+    }
+    return absent + [
+        f"the {split} split has no image of {label}"
+        for split, found in counts.items()
+        for label, count in zip(LABELS, found, strict=True)
+        if not count
+    ]
 
 
 def count_faults(audits: Mapping[str, Audit]) -> Table:

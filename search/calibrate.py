@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.data import Faces, load_own_validation, load_split
 from search.errors import AbsentSplitError
 from search.evaluate import Evaluation, evaluate
-from search.scores import Coverage, cover, reliability
+from search.scores import Coverage, cover, least_coverage, reliability
 from search.summary import summarize
 from service.artifact import load_artifact, write_card
 
@@ -96,7 +96,8 @@ def fit_calibration(fitted: Evaluation) -> Calibration:
     temperature = round(fit_temperature(fitted.logits, labels), 4)
     before, after = (replace(fitted, temperature=value) for value in (1.0, temperature))
     curve = cover(after.probabilities, labels)
-    threshold, coverage, accuracy = pick_threshold(curve, TARGET_ACCURACY)
+    least = least_coverage(len(labels))
+    threshold, coverage, accuracy = pick_threshold(curve, TARGET_ACCURACY, least)
     facts = {
         "split": "validation",
         "images": len(labels),
@@ -128,14 +129,19 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return 1 / high
 
 
-def pick_threshold(curve: Coverage, target: float) -> tuple[float, float, float]:
+def pick_threshold(curve: Coverage, target: float, least: float) -> tuple[float, float, float]:
     """The threshold of the widest coverage that reaches the target accuracy.
+
+    Args:
+        curve: accuracy against coverage.
+        target: accuracy, 0 to 1.
+        least: coverage, 0 to 1, below which reaching it is only luck.
 
     Returns:
         Threshold, coverage and accuracy; 1, 0 and 0 where the target is out of reach, and
         threshold 0 where all answers together reach it.
     """
-    reached = np.flatnonzero(curve.accuracy >= target)
+    reached = np.flatnonzero((curve.accuracy >= target) & (curve.coverage >= least))
     if not len(reached):
         return 1.0, 0.0, 0.0
     row = reached[-1]

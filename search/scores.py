@@ -13,6 +13,9 @@ from service.labels import LABELS
 
 Floats = NDArray[np.float64]
 
+FEWEST: Final = 30
+"""Answers below which their accuracy says little."""
+
 BINS: Final = 15
 """Equal confidence bins of the calibration error, as in Guo et al. (2017)."""
 
@@ -127,6 +130,11 @@ class Coverage:
     def accuracy_at(self, coverage: float) -> float:
         """Accuracy at the least coverage that is not below the given one."""
         return float(self.accuracy[np.searchsorted(self.coverage, coverage - 1e-9)])
+
+
+def least_coverage(images: int) -> float:
+    """The share of so many images from which accuracy against coverage is more than noise."""
+    return min(1.0, max(0.01, FEWEST / images))
 
 
 def cover(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Coverage:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from optuna import Trial
+from optuna.trial import FrozenTrial
 
 from search.config import Optimizer, Recipe, Schedule
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 
 Choice = TypeVar("Choice", bound=str)
+
+DEPTHS: Final = tuple(f"depth_{stage}" for stage in range(1, 5))
+"""Choices of the residual blocks in each stage."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def suggest_residual(trial: Trial, epochs: int) -> Candidate:
     width = trial.suggest_int("width", 16, 96, step=16)
     stages = trial.suggest_int("stages", 2, 4)
     growth = trial.suggest_categorical("growth", [1.5, 2.0])
-    depths = tuple(trial.suggest_int(f"depth_{stage}", 1, 3) for stage in range(1, 5))
+    depths = tuple(trial.suggest_int(name, 1, 3) for name in DEPTHS)
     network = ResidualConfig(
         stem_channels=trial.suggest_int("stem_channels", 16, 64, step=16),
         stem_stride=trial.suggest_int("stem_stride", 1, 2),
@@ -80,6 +84,16 @@ SPACES: Final[dict[str, Callable[[Trial, int], Candidate]]] = {
     "paper": suggest_paper,
     "residual": suggest_residual,
 }
+
+
+def used_choices(trial: Trial | FrozenTrial) -> dict[str, Any]:
+    """The choices of a trial that its network shows: not the depths of stages that it lacks."""
+    stages = trial.params.get("stages", len(DEPTHS))
+    unused = set(DEPTHS[stages:])
+    if trial.params.get("further_layers") == 0:
+        # Only the further layers of the paper's networks have it.
+        unused.add("conv_dropout_tenths")
+    return {name: choice for name, choice in trial.params.items() if name not in unused}
 
 
 def _choose(trial: Trial, name: str, choices: tuple[Choice, ...]) -> Choice:

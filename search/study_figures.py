@@ -19,6 +19,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
 from search.outcome import find_front, is_interrupted, read_accuracy, read_curve
+from search.space import used_choices
 
 TICKS: Final = 6
 """Values of a choice up to which each has its own tick."""
@@ -113,7 +114,7 @@ def draw_slices(trials: list[FrozenTrial], columns: int = 4) -> Figure:
     """Accuracy against each parameter, a panel each."""
     tried: dict[str, set[Any]] = {}
     for trial in trials:
-        for name, choice in trial.params.items():
+        for name, choice in used_choices(trial).items():
             tried.setdefault(name, set()).add(choice)
     names = sorted(name for name in tried if len(tried[name]) > 1) or sorted(tried)
     rows = -(-len(names) // columns)
@@ -123,7 +124,7 @@ def draw_slices(trials: list[FrozenTrial], columns: int = 4) -> Figure:
         axis.axis("off")
     distributions = {name: d for trial in trials for name, d in trial.distributions.items()}
     for axis, name in zip(axes, names, strict=False):
-        pairs = [(t.params[name], read_accuracy(t)) for t in trials if name in t.params]
+        pairs = [(t.params[name], read_accuracy(t)) for t in trials if name in used_choices(t)]
         _draw_slice(axis, pairs, distributions[name])
         axis.set(xlabel=name)
     figure.supylabel("validation accuracy", fontsize=10)

@@ -16,6 +16,7 @@ from search.lineage import find_confirmation
 from search.outcome import (
     front_trials,
     has_several,
+    is_refused,
     read_accuracy,
     tell_kind,
     tell_none_complete,
@@ -23,6 +24,7 @@ from search.outcome import (
     tell_state,
 )
 from search.page import Picture, Table, write_page
+from search.space import used_choices
 from search.storage import connect
 from search.study import Protocol, find_study
 from search.study_figures import (
@@ -154,8 +156,10 @@ def write_trials(path: Path, study: Study) -> None:
 def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
     """What was searched, and how its trials ended."""
     trials = study.get_trials(deepcopy=False)
-    states = Counter(map(tell_state, trials))
-    reasons = Counter(tell_kind(reason) for reason in map(tell_reason, trials) if reason)
+    trained = [trial for trial in trials if not is_refused(trial)]
+    states = Counter(map(tell_state, trained))
+    reasons = Counter(tell_kind(reason) for reason in map(tell_reason, trained) if reason)
+    refused = Counter(tell_kind(tell_reason(trial)) for trial in trials if is_refused(trial))
     bounds = {"parameters": protocol.max_parameters, "FLOPs": protocol.max_flops}
     rows = [
         ["space", protocol.space],
@@ -164,7 +168,8 @@ def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
         ["epochs a trial", str(protocol.epochs)],
         *([f"most {name}", f"{bound:,}"] for name, bound in bounds.items() if bound),
         *([f"{state} trials", str(count)] for state, count in states.most_common()),
-        *([f"ended: {reason}", str(count)] for reason, count in reasons.most_common()),
+        *([f"of these: {reason}", str(count)] for reason, count in reasons.most_common()),
+        *([f"not trained, {reason}", str(count)] for reason, count in refused.most_common()),
     ]
     return Table("The search", ("", ""), rows)
 
@@ -192,7 +197,7 @@ def _tabulate_trials(title: str, trials: list[FrozenTrial], caption: str) -> Tab
             _share(trial.user_attrs.get("unseen_accuracy")),
             f"{trial.user_attrs['parameters']:,}",
             f"{trial.user_attrs['flops'] / 1e6:,.0f}",
-            ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items()),
+            ", ".join(f"{name} {_short(value)}" for name, value in used_choices(trial).items()),
         ]
         for trial in trials
     ]

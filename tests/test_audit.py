@@ -113,6 +113,16 @@ def test_the_list_names_the_lines_of_a_csv_file(tmp_path: Path) -> None:
     assert (leaked["line"], leaked["other_line"]) == ("2", "4")
 
 
+def test_what_a_training_would_lack_is_told(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", "train", make_faces(70))
+    for file in (tmp_path / "data" / "train" / "disgust").iterdir():
+        file.unlink()
+    lines = write_audit(tmp_path / "data", tmp_path / "out").splitlines()
+    assert "no validation split" in lines
+    assert "the train split has no image of disgust" in lines
+    assert not [line for line in lines if "test split" in line]
+
+
 def test_no_split_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no split"):
         audit_splits(tmp_path)

@@ -43,18 +43,19 @@ def test_the_threshold_keeps_the_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "expected"),
+    ("accuracy", "least", "expected"),
     [
-        ([1.0, 0.9], (0.0, 1.0, 0.9)),
-        ([1.0, 0.7], (0.9, 0.5, 1.0)),
-        ([0.5, 0.7], (1.0, 0.0, 0.0)),
+        ([1.0, 0.9], 0.1, (0.0, 1.0, 0.9)),
+        ([1.0, 0.7], 0.1, (0.9, 0.5, 1.0)),
+        ([1.0, 0.7], 0.6, (1.0, 0.0, 0.0)),
+        ([0.5, 0.7], 0.1, (1.0, 0.0, 0.0)),
     ],
 )
 def test_the_widest_coverage_that_reaches_the_target(
-    accuracy: list[float], expected: tuple[float, float, float]
+    accuracy: list[float], least: float, expected: tuple[float, float, float]
 ) -> None:
     curve = Coverage(np.array([0.9, 0.4]), np.array([0.5, 1.0]), np.array(accuracy))
-    assert pick_threshold(curve, 0.8) == expected
+    assert pick_threshold(curve, 0.8, least) == expected
 
 
 def test_the_card_gets_the_figures_and_stays_valid(artifact: Path, data: Path) -> None:

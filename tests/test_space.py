@@ -12,7 +12,7 @@ from optuna.distributions import (
 from optuna.trial import FixedTrial
 
 from search.sampler import SlotSampler
-from search.space import SPACES, suggest_paper
+from search.space import SPACES, suggest_paper, used_choices
 from service.network import PlainConfig, ResidualConfig, build_network, count_parameters
 
 DRAWS = 10_000
@@ -130,3 +130,15 @@ def test_a_slot_fixes_its_configuration() -> None:
     one, other = draw("residual", 12), draw("residual", 12)
     assert [t.params for t in one] == [t.params for t in other]
     assert len({str(sorted(t.params.items())) for t in one}) == 12
+
+
+def test_choices_that_a_network_does_not_show_are_not_told() -> None:
+    for trial in draw("residual", 20):
+        candidate = SPACES["residual"](trial, 20)
+        assert isinstance(candidate.network, ResidualConfig)
+        shown = [name for name in used_choices(trial) if name.startswith("depth_")]
+        assert len(shown) == len(candidate.network.depths)
+    for trial in draw("paper", 20):
+        SPACES["paper"](trial, 20)
+        further = trial.params["further_layers"] > 0
+        assert ("conv_dropout_tenths" in used_choices(trial)) == further
