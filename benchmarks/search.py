@@ -23,8 +23,8 @@ import torch
 from optuna import Trial
 
 from benchmarks.train import measure_peak, prepare_plain
-from search.config import PRESETS
-from search.data import load_split
+from search.config import PRESETS, Recipe
+from search.data import Faces, drop_duplicates, load_split
 from search.sampler import SlotSampler
 from search.space import SPACES
 from search.study import Protocol
@@ -49,9 +49,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each trial, both ways."""
     device = pick_device(options.device)
     faces = load_split(options.data, "train")
-    rows = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))
-    share = faces.select(rows[: options.images].numpy())
-    whole = PRESETS[options.preset].epochs * len(faces) / options.images
+    share = take_share(faces, options.images)
+    whole = PRESETS[options.preset].epochs * len(faces) / len(share)
     protocol = Protocol(space=PRESETS[options.preset].space, epochs=1, data_digest="")
     held = share.select(np.arange(256))
     seconds: dict[str, list[float]] = {"plain": [], "search": []}
@@ -79,6 +78,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "ratio": hours["search"] / hours["plain"],
         "share_of_matmul_peak": flops / sum(seconds["search"]) / measure_peak(device),
     }
+
+
+def take_share(faces: Faces, count: int) -> Faces:
+    """At most so many of the faces, in whole batches, of which no recipe drops any."""
+    distinct = drop_duplicates(faces)
+    count = min(count, len(distinct)) // Recipe.batch_size * Recipe.batch_size
+    rows = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(0))
+    return distinct.select(rows[:count].numpy())
 
 
 def time_once(work: Callable[[], object]) -> float:

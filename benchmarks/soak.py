@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from benchmarks.bodies import make_images
 from benchmarks.open_loop import ask_at, ask_hard, make_request, run_fast
+from benchmarks.tree import memory_of
 from tests.live import ROOT, make_store, running
 
 
@@ -34,13 +34,6 @@ def make_mix() -> list[bytes]:
     maps = [make_request("/explain", "image", images[:1])]
     broken = [make_request("/predict", "image", [images[0][:800]])]
     return 6 * singles + 8 * batches + photos + 2 * maps + 8 * broken
-
-
-def memory_of(pid: int) -> float:
-    """MiB that a process and all below it hold, shared pages counted by share."""
-    root = psutil.Process(pid)
-    members = [root, *root.children(recursive=True)]
-    return float(sum(member.memory_full_info().pss for member in members)) / 2**20
 
 
 def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
@@ -58,7 +51,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
             begun = time.perf_counter()
             answers = run_fast(ask_at(port, mix, rate, 60))
             statuses += answers.statuses
-            minute = answers.fields() | {"memory_mb": memory_of(process.pid)}
+            minute = answers.fields() | {"memory_mb": sum(memory_of(process.pid))}
             minute["seconds"] = time.perf_counter() - begun
             minutes.append(minute)
             text = ", ".join(f"{name} {value:.1f}" for name, value in minute.items())

@@ -10,6 +10,27 @@ from pathlib import Path
 import psutil
 
 
+def members_of(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; none where it has left."""
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    return []
+
+
+def memory_of(pid: int) -> list[float]:
+    """MiB that a process and each of its descendants hold.
+
+    Shared pages are counted by share, so that the sum is what the machine holds.
+    """
+    sizes = []
+    for member in members_of(pid):
+        # One that leaves meanwhile is not counted.
+        with suppress(psutil.Error):
+            sizes.append(member.memory_full_info().pss / 2**20)
+    return sizes
+
+
 class Tree:
     """A process and all below it, watched for memory four times a second."""
 
@@ -38,10 +59,7 @@ class Tree:
 
     def members(self) -> list[psutil.Process]:
         """The process and its descendants."""
-        with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(self.process.pid)
-            return [root, *root.children(recursive=True)]
-        return []
+        return members_of(self.process.pid)
 
     def cpu_seconds(self) -> float:
         """Time on all cores so far, in user and kernel mode."""
@@ -74,10 +92,6 @@ class Tree:
 
     def _watch(self) -> None:
         while not self._over.wait(0.25):
-            sizes = []
-            for member in self.members():
-                with suppress(psutil.Error):
-                    # Shared pages counted by share, so that the sum is what the machine holds.
-                    sizes.append(member.memory_full_info().pss / 2**20)
+            sizes = memory_of(self.process.pid)
             self.peak = max(self.peak, sum(sizes))
             self.largest = max([self.largest, *sizes])
