@@ -11,7 +11,6 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from search.checkpoint import write_whole
 from search.config import Recipe
 from search.data import Faces
 from search.errors import TrainingError
@@ -19,6 +18,7 @@ from search.plan import Plan, choose_faces
 from search.retrain import Progress
 from search.scores import standard_error
 from search.train import fit
+from service.artifact import write_whole
 from service.network import NetworkConfig
 
 Figures = Mapping[str, float]

@@ -2,9 +2,7 @@
 
 import io
 import math
-import os
 import time
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +11,7 @@ import torch
 
 from search.config import recipe_from_dict
 from search.errors import TrainingError
+from service.artifact import write_whole
 
 INTERVAL: Final = 10.0
 """Seconds after which a finished epoch is worth a checkpoint."""
@@ -49,21 +48,9 @@ def write_checkpoint(path: Path, plan: dict[str, Any], state: dict[str, Any]) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, buffer.getbuffer())
     except OSError as error:
-        with suppress(OSError):
-            path.with_suffix(".tmp").unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: not written, {error.strerror}; the checkpoint before it stays"
         ) from None
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file in one step, so that a kill leaves the old one or the new."""
-    fresh = path.with_suffix(".tmp")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,9 @@ def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) ->
     """A run before its first epoch: the initial network's weights, or drawn from the seed."""
     if device.type == "cpu":
         keep_freed_memory()
+    else:
+        # What the run before left is of other sizes, and other workers share the GPU.
+        torch.cuda.empty_cache()
     torch.manual_seed(plan.seed)
     network, average = (
         build_network(plan.network).to(device).to(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,12 +141,27 @@ def _read(path: Path) -> bytes:
         raise ArtifactError(f"{path}: {error.strerror}") from None
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file in one step, so that a kill leaves the old one or the new.
+
+    Raises:
+        OSError: it cannot be written; the old one stays.
+    """
     fresh = path.with_name(path.name + ".tmp")
     try:
-        fresh.write_bytes(content)
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         fresh.replace(path)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
+        raise
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as error:
         raise ArtifactError(f"{path}: not written, {error.strerror}") from None
