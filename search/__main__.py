@@ -89,9 +89,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_publish(commands: "Commands") -> None:
     """`publish`: put an artifact into the model store."""
-    parser = commands.add_parser("publish", help="put an artifact into the BentoML model store")
+    text = "put an artifact into the BentoML model store, as the latest of its name"
+    parser = commands.add_parser("publish", help=text)
     add_artifact(parser)
     parser.add_argument("--name", default="facial-emotion", help="the model's name in the store")
+    text = "leave what is the latest where the artifact is there already"
+    parser.add_argument("--if-new", action="store_true", help=text)
     parser.set_defaults(command=run_publish)
 
 
@@ -107,7 +110,7 @@ def run_publish(options: argparse.Namespace) -> None:
         raise OptionsError(
             f"--name {options.name!r}: small letters, digits and . _ - within, at most 63"
         )
-    print(publish(options.artifact, options.name))
+    print(publish(options.artifact, options.name, options.if_new))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
@@ -15,8 +16,12 @@ from service.golden import write_golden
 from service.predictor import Predictor
 
 
-def publish(artifact: Path, name: str) -> str:
-    """Put an artifact into the store unless the same one is there already.
+LATEST: Final = "latest"
+"""File in a model's folder of BentoML's store: the version that `name:latest` means."""
+
+
+def publish(artifact: Path, name: str, if_new: bool = False) -> str:
+    """Put an artifact into the store, unless the same one is there, and make it the latest.
 
     Beside it go its answers to drawn faces, to be checked whenever it is loaded, and its network
     as an ONNX graph, where the package onnx is installed.
@@ -24,6 +29,7 @@ def publish(artifact: Path, name: str) -> str:
     Args:
         artifact: folder with weights and card.
         name: the model's name in the store.
+        if_new: leave what is the latest where the artifact is there already.
 
     A copy in the store that is torn or altered is put there again.
 
@@ -39,7 +45,10 @@ def publish(artifact: Path, name: str) -> str:
     tag = f"{name}:{version}"
     try:
         if is_whole(tag):
-            add_derived(Path(bentoml.models.get(tag).path), loaded)
+            folder = Path(bentoml.models.get(tag).path)
+            add_derived(folder, loaded)
+            if not if_new:
+                (folder.parent / LATEST).write_text(version)
             return tag
         labels = {"network": str(loaded.card.get("name", "unnamed"))}
         with bentoml.models.create(tag, labels=labels) as model:

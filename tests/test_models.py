@@ -206,6 +206,8 @@ def test_a_swap_under_load_drops_nothing_and_reaches_all_workers(
 ) -> None:
     address, _, variables = server
     new = publish(variables, tmp_path / "new", 2.0).name
+    # As `make model` does; the new one stays the latest.
+    old = run_tool(["-m", "search", "publish", "--if-new"], variables).stdout.strip()
     outcomes: list[int | str] = []
     done = threading.Event()
 
@@ -230,6 +232,10 @@ def test_a_swap_under_load_drops_nothing_and_reaches_all_workers(
     assert answer.json()["model"] == f"facial-emotion:{new}"
     assert len(outcomes) > 20
     assert set(outcomes) == {200}
+    # Back again.
+    run_tool(["-m", "search", "publish"], variables)
+    answer = httpx.post(f"{address}/admin/reload", headers=KEY, timeout=60)
+    assert answer.json() == {"model": old, "previous": f"facial-emotion:{new}"}
 
 
 @pytest.mark.slow
