@@ -19,7 +19,7 @@ from service.errors import RequestError
 from service.exposition import shared_folder
 from service.settings import Settings
 
-OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz", "/healthz"})
+OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
 """Paths that need no key, besides the pages' files."""
 
 OPEN_FOLDERS: Final = ("/page/", "/static_content/")

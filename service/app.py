@@ -30,7 +30,7 @@ from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
 from service.heads import limit_heads
-from service.journal import configure_log
+from service.journal import LOG, configure_log
 from service.models import Swapper, make_backend, read_in_use
 from service.overload import Overload
 from service.predictor import Predictor
@@ -105,7 +105,7 @@ def join_others() -> None:
         APP.state.balance.join(folder, index - 1, SETTINGS.workers)
     # A full disk is no reason not to serve.
     except OSError as error:
-        metrics.LOG.error("connections are not shared evenly: %s", error)
+        LOG.error("connections are not shared evenly: %s", error)
 
 
 SETTINGS = read_settings()

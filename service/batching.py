@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.errors import RequestError
+from service.journal import LOG
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -159,7 +160,7 @@ class Batcher:
         except Exception:
             self.failed = True
             metrics.FAILURES.inc()
-            metrics.LOG.exception("the network failed on a batch of %d", len(faces))
+            LOG.exception("the network failed on a batch of %d", len(faces))
             return False
         finally:
             metrics.INFERENCE_SECONDS.observe(self.running_seconds)

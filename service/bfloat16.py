@@ -5,25 +5,18 @@ asks again in float32 (`python -m benchmarks.network --data fer2013` compares al
 """
 
 import copy
-import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from service.golden import draw_golden
+from service.journal import LOG
 from service.network import split_network
-from service.preprocess import IMAGE_SIZE, standardize
-
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
-
-TOLERANCE: Final = 0.02
-"""Largest difference of a probability to float32's; another network is not trusted."""
-
-NEAR_TIE: Final = 2 * TOLERANCE
-"""Lead of the likeliest label below which float32 decides; rounding moves it by less."""
+from service.preprocess import IMAGE_SIZE
+from service.rounding import is_close
+from service.sizes import fill_up
 
 SIZES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
 """Batch sizes that code is made for: a new size costs its first callers a tenth of a second.
@@ -50,42 +43,6 @@ def compile_bfloat16(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
         LOG.warning("no network in bfloat16 (%s); float32 answers, more slowly", error)
         return None
     return forward if trusted else None
-
-
-@torch.inference_mode()
-def is_close(
-    rounded: Callable[[Tensor], Tensor], network: Callable[[Tensor], Tensor], device: torch.device
-) -> bool:
-    """Whether both say the same of the golden faces, but for rounding; if not, it is logged.
-
-    Args:
-        rounded, network: map float32 (N, 1, 48, 48) on the device to logits, float32 (N, 7).
-        device: theirs.
-    """
-    faces = standardize(torch.from_numpy(draw_golden())[:, None].to(device))
-    answers, wanted = (torch.softmax(forward(faces), 1) for forward in (rounded, network))
-    difference = float((answers - wanted).abs().max())
-    if difference < TOLERANCE:
-        return True
-    LOG.warning("bfloat16 differs by %g; float32 answers, more slowly", difference)
-    return False
-
-
-def settle_near_ties(answers: Tensor, exact: Callable[[Tensor], Tensor]) -> Tensor:
-    """Have float32 decide where rounding could have changed the label.
-
-    Args:
-        answers: rounded probabilities, float32 (N, 7); changed in place.
-        exact: probabilities in float32 of the rows that a mask, bool (N,), names.
-
-    Returns:
-        The answers, float32 (N, 7).
-    """
-    first, second = answers.topk(2).values.unbind(1)
-    close = first - second < NEAR_TIE
-    if close.any():
-        answers[close] = exact(close)
-    return answers
 
 
 def _compile(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -122,8 +79,3 @@ def _take_out(module: torch.jit.ScriptModule) -> Callable[[Tensor], Tensor]:
     torch.jit._state._clear_class_state()
     torch._C._jit_clear_class_registry()
     return function
-
-
-def fill_up(count: int, sizes: Sequence[int]) -> int:
-    """How many faces to add for the next size; none above the last size."""
-    return next((size - count for size in sizes if size >= count), 0)

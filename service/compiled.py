@@ -5,7 +5,6 @@ weights laid out in advance), and batches in the same (benchmarks/network.py).
 """
 
 import importlib.util
-import logging
 import os
 import tempfile
 import warnings
@@ -17,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from service.artifact import Artifact
+from service.journal import LOG
 from service.preprocess import IMAGE_SIZE
-
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
 
 TOLERANCE: Final = 1e-3
 """Largest difference of a logit to PyTorch's; another one is not trusted."""

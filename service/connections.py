@@ -11,7 +11,6 @@ import time
 import weakref
 from typing import Any, Final
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _LOOKS: Final = 4
@@ -39,8 +38,7 @@ class Connections:
 
     def watch(self) -> None:
         """Note each connection from now on, and close what is late; call in the event loop."""
-        for protocol in (HttpToolsProtocol, H11Protocol):
-            self._note_new(protocol)
+        self._note_new()
         self._task = asyncio.create_task(self._look())
 
     def close_late(self, now: float) -> int:
@@ -57,7 +55,8 @@ class Connections:
             connection.transport.close()
         return len(late)
 
-    def _note_new(self, protocol: Any) -> None:
+    def _note_new(self) -> None:
+        protocol: Any = HttpToolsProtocol
         accept = protocol.connection_made
 
         def connection_made(connection: Any, transport: asyncio.Transport) -> None:

@@ -5,7 +5,6 @@ Blocks compute in bfloat16, and near ties ask again in float32, as on CPUs that 
 """
 
 import copy
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -14,13 +13,13 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from service.bfloat16 import fill_up, is_close, settle_near_ties
 from service.device import pick_precision
+from service.journal import LOG
 from service.labels import LABELS
 from service.network import split_network
 from service.preprocess import IMAGE_SIZE, standardize
-
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
+from service.rounding import is_close, settle_near_ties
+from service.sizes import fill_up
 
 Network = Callable[[Tensor], Tensor]
 """Maps float32 (N, 1, 48, 48) to seven numbers a row, float32 (N, 7)."""

@@ -14,6 +14,7 @@ from types import FrameType
 
 from service import metrics
 from service.health import Health
+from service.journal import LOG
 
 
 def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float) -> None:
@@ -60,7 +61,7 @@ def leave_with_parent(seconds: float = 1.0) -> None:
     def follow() -> None:
         while os.getppid() == parent:
             time.sleep(seconds)
-        metrics.LOG.warning("the parent process is gone; leaving")
+        LOG.warning("the parent process is gone; leaving")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -69,7 +70,7 @@ def leave_with_parent(seconds: float = 1.0) -> None:
 def _leave() -> None:
     text = "the grace time is over; leaving with work unfinished"
     # What hangs may hold the log's lock.
-    telling = threading.Thread(target=metrics.LOG.error, args=(text,), daemon=True)
+    telling = threading.Thread(target=LOG.error, args=(text,), daemon=True)
     telling.start()
     telling.join(1)
     os._exit(1)

@@ -20,7 +20,7 @@ class RequestError(Exception):
     """A request that cannot be answered.
 
     Attributes:
-        status: HTTP status code, 4xx, 500 or 503.
+        status: HTTP status code, 4xx, 500, 501 or 503.
         code: short constant for programs.
         message: one sentence for people.
         headers: further headers of the answer.

@@ -2,13 +2,17 @@
 
 Each worker writes into files in one folder. BentoML keeps that folder in its home, where a
 second server wipes it and a full disk kills whoever writes; this one is the server's own and
-in memory where the system allows.
+in memory where the system allows. All of the server's processes hold a lock on it, so that what is
+left of a server that was killed is told from a live one's, also by who cannot see its processes.
 """
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +21,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, mult
 _OURS: Final = "FACIAL_EMOTION_METRICS"
 _PROMETHEUS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _MEMORY: Final = "/dev/shm"
+_PREFIX: Final = "emotion-metrics-"
 
 
 def share_metrics() -> bool:
@@ -29,15 +34,48 @@ def share_metrics() -> bool:
     """
     parent = _OURS not in os.environ
     if parent:
-        place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-        folder = tempfile.mkdtemp(prefix="facial-emotion-", dir=place)
-        os.environ[_OURS] = folder
+        place = Path(_MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir())
+        _remove_left(place)
+        folder = _make_held(place)
+        os.environ[_OURS] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     else:
+        # It may outlive its parent, and answers until it has drained.
+        _hold(Path(os.environ[_OURS]))
         # BentoML makes a temporary folder whenever a worker starts; on a full disk none came back.
         tempfile.tempdir = os.environ[_OURS]
     os.environ[_PROMETHEUS] = os.environ[_OURS]
     return parent
+
+
+def _make_held(place: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
+    _hold(folder)
+    # Found by others from here on, not before it is held.
+    return folder.rename(place / folder.name.removeprefix("."))
+
+
+def _hold(folder: Path) -> None:
+    """Lock the folder with others for this process's life."""
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
+
+
+def _remove_left(place: Path) -> None:
+    """Remove the folders of servers that were killed, which nobody holds."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        # Another user's, held, or just removed.
+        with suppress(OSError), _opened(folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def shared_folder() -> Path | None:

@@ -1,4 +1,4 @@
-"""What every request passes: its id, its deadline, its log line, its metrics, safe headers."""
+"""What every request passes: its id, its log line, its metrics, safe headers."""
 
 import logging
 import random
@@ -14,7 +14,7 @@ from service import metrics
 from service.balance import Balance
 from service.errors import GONE, RequestError
 from service.health import Health
-from service.journal import REQUEST_ID
+from service.journal import LOG, REQUEST_ID
 from service.tracing import TRACING
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -59,13 +59,14 @@ class Gate:
         request_id = choose_id(scope)
         REQUEST_ID.set(request_id)
         begun, status = time.perf_counter(), 0
-        whole = begun
+        read = begun
 
         async def receive_on() -> Message:
-            nonlocal whole
+            nonlocal read
             message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                whole = time.perf_counter()
+            # At each part: one that is refused midway never becomes whole.
+            if message["type"] == "http.request":
+                read = time.perf_counter()
             return message
 
         async def send_on(message: Message) -> None:
@@ -89,7 +90,7 @@ class Gate:
                 await self._answer(scope, receive_on, send_on, lambda: status)
         finally:
             self.balance.leave()
-            _note(route, status, whole - begun, time.perf_counter() - whole)
+            _note(route, status, read - begun, time.perf_counter() - read)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
         try:
@@ -97,7 +98,7 @@ class Gate:
         except Exception:
             if status() == GONE:
                 return
-            metrics.LOG.exception("a request failed")
+            LOG.exception("a request failed")
             if status():
                 raise
             error = RequestError(500, "internal", "The service failed; this has been logged.")
@@ -127,11 +128,11 @@ def _note(route: str, status: int, upload: float, seconds: float) -> None:
     if upload:
         metrics.UPLOAD_SECONDS.observe(upload)
     level = logging.DEBUG if route in _PROBED and status == 200 else logging.INFO
-    if metrics.LOG.isEnabledFor(level):
+    if LOG.isEnabledFor(level):
         details = {
             "route": route,
             "status": status,
             "milliseconds": round(1000 * seconds, 2),
             "upload_milliseconds": round(1000 * upload, 2),
         }
-        metrics.LOG.log(level, "request", extra={"details": details})
+        LOG.log(level, "request", extra={"details": details})

@@ -4,7 +4,6 @@ They are kept beside the model's card since it was published. A graph, kernel or
 answers otherwise is found before it answers a person.
 """
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,9 +14,9 @@ from PIL import Image, ImageDraw
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from service.journal import LOG
 from service.preprocess import IMAGE_SIZE
 
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
 GOLDEN_FILE: Final = "golden.safetensors"
 COUNT: Final = 16
 

@@ -12,6 +12,9 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
+LOG: Final = logging.getLogger("bentoml.facial_emotion")
+"""The service's own; its level is BentoML's."""
+
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
 

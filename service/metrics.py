@@ -1,6 +1,5 @@
 """Prometheus metrics, shown at `/metrics`; every label has a small, fixed set of values."""
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,8 +7,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
-
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
 
 # Steps of a millisecond at the bottom, so that a p99 of single milliseconds can be read.
 _SECONDS: Final = (
@@ -20,10 +17,15 @@ _TENTHS: Final = tuple(step / 10 for step in range(1, 11))
 
 REQUESTS: Final = Counter("emotion_requests", "Requests by route and status", ["route", "status"])
 REQUEST_SECONDS: Final = Histogram(
-    "emotion_request_seconds", "Time from the whole body to the answer", ["route"], buckets=_SECONDS
+    "emotion_request_seconds",
+    "Time from the last read of the body to the answer",
+    ["route"],
+    buckets=_SECONDS,
 )
 UPLOAD_SECONDS: Final = Histogram(
-    "emotion_upload_seconds", "Time from a request's head to its whole body", buckets=_SECONDS
+    "emotion_upload_seconds",
+    "Time from a request's head to the last read of its body",
+    buckets=_SECONDS,
 )
 IN_PROGRESS: Final = Gauge(
     "emotion_requests_in_progress", "Requests being answered", multiprocess_mode="livesum"

@@ -1,7 +1,6 @@
 """Models from the store, made ready; and another one taken up while requests go on."""
 
 import asyncio
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,9 @@ from service.errors import RequestError
 from service.explain import Explainer
 from service.exposition import shared_folder
 from service.golden import check_golden
+from service.journal import LOG
 from service.predictor import Predictor
 from service.settings import Settings
-
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
 
 FOLLOW_SECONDS: Final = 1.0
 """How often a worker looks whether another one took up a model."""

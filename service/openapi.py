@@ -59,11 +59,17 @@ def describe_api() -> bytes:
             "/explain": {"post": _explain()},
             "/info": {"get": _operation("The model that answers", Info, [401, 429])},
         },
-        "components": {"schemas": schemas["$defs"]},
+        "components": {"schemas": schemas["$defs"], "securitySchemes": _KEYS},
+        # Where no keys are set none is needed.
+        "security": [{}, *({name: []} for name in _KEYS)],
     }
     return json.dumps(document).encode()
 
 
+_KEYS: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 _FACES: Final = {
     "name": "faces",
     "in": "query",

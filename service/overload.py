@@ -18,6 +18,7 @@ from service import metrics
 from service.errors import RETRY_AFTER
 from service.gate import SAFE_HEADERS, choose_id
 from service.health import Health
+from service.journal import LOG
 from service.load import Load, busy
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
@@ -107,7 +108,7 @@ class Overload:
 
     def _tell(self) -> None:
         details = {"refused": self._untold, "seconds": _TOLD_SECONDS}
-        metrics.LOG.warning("busy", extra={"details": details})
+        LOG.warning("busy", extra={"details": details})
         self._untold = 0
 
 

@@ -1,10 +1,8 @@
 """An artifact made ready to answer: batch norm folded, channels last, warmed up."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -13,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.artifact import Artifact
-from service.bfloat16 import SIZES, compile_bfloat16, settle_near_ties
+from service.bfloat16 import SIZES, compile_bfloat16
 from service.compiled import compiled_path, load_compiled
 from service.cuda import CudaNetwork, Network
 from service.device import pick_device, pick_precision
+from service.journal import LOG
 from service.preprocess import IMAGE_SIZE, standardize
-
-LOG: Final = logging.getLogger("bentoml.facial_emotion")
+from service.rounding import settle_near_ties
 
 
 class Predictor:

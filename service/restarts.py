@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from service import metrics
+from service.journal import LOG
 
 
 def note_start(folder: Path, index: int) -> None:
@@ -16,7 +17,7 @@ def note_start(folder: Path, index: int) -> None:
         (folder / f"started-{index}").touch(exist_ok=False)
     except FileExistsError:
         metrics.RESTARTS.inc()
-        metrics.LOG.error("worker %d is back; the one before it crashed or was killed", index)
+        LOG.error("worker %d is back; the one before it crashed or was killed", index)
     # A full disk is no reason not to serve.
     except OSError as error:
-        metrics.LOG.error("a restart of worker %d would not be noted: %s", index, error)
+        LOG.error("a restart of worker %d would not be noted: %s", index, error)

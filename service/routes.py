@@ -1,7 +1,8 @@
 """The HTTP routes.
 
-They are plain ASGI routes that BentoML mounts: its own input handling answers junk with
-500 and opens URLs that a client names, and costs more time than the network.
+They are plain ASGI routes that take every request before BentoML's router (`app.Front`): its own
+input handling answers junk with 500 and opens URLs that a client names, and costs more time than
+the network.
 """
 
 from typing import Final
@@ -57,7 +58,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
         allow_origins=settings.cors_origins,
         allow_methods=("GET", "POST"),
         allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
-        expose_headers=("Retry-After", "X-Request-ID"),
+        expose_headers=("Retry-After", "X-Label", "X-Request-ID"),
     )
     app = Starlette(
         routes=routes,
@@ -84,7 +85,6 @@ def make_routes() -> list[Route | Mount]:
         Route("/explain", explain, methods=["POST"]),
         Route("/info", info),
         Route("/livez", livez),
-        Route("/healthz", livez),
         Route("/readyz", readyz),
         Route("/metrics", show_metrics),
         Route("/admin/reload", reload, methods=["POST"]),

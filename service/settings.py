@@ -1,6 +1,7 @@
 """Every knob of the service: read from `EMOTION_*` environment variables, checked, in one place."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,11 +31,20 @@ def split_words(value: object) -> object:
 
 
 def check_key(key: SecretStr) -> SecretStr:
-    """Refuse keys that are easily guessed, or no keys."""
-    length = len(key.get_secret_value())
-    if not 16 <= length <= 256:
-        raise ValueError(f"a key must have 16 to 256 characters; one has {length}")
+    """Refuse keys that are easily guessed, or that no header brings as they are."""
+    text = key.get_secret_value()
+    if not 16 <= len(text) <= 256:
+        raise ValueError(f"a key must have 16 to 256 characters; one has {len(text)}")
+    if not re.fullmatch("[!-~]+", text):
+        raise ValueError("a key must be of printable ASCII characters without blanks; one is not")
     return key
+
+
+def check_named(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Refuse a list without a key: who sets one does not want a service that is open to all."""
+    if not keys:
+        raise ValueError("names no key; to let everyone ask, leave the variable out")
+    return keys
 
 
 Words = BeforeValidator(split_words)
@@ -65,7 +75,7 @@ class Settings(BaseModel):
     workers: Count = Field(default_factory=default_workers, description="server processes")
     threads: Count = Field(
         default_factory=lambda data: max(1, available_cores() // data.get("workers", 1)),
-        description="torch threads a worker",
+        description="threads a worker for torch and for decoding; photos have twice as many",
     )
     max_batch_size: Count = Field(64, description="most images in one forward pass")
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
@@ -104,7 +114,7 @@ class Settings(BaseModel):
     grace_seconds: Seconds = Field(
         25.0, description="time after SIGTERM within which the process leaves"
     )
-    api_keys: Annotated[tuple[Key, ...], Words] = Field(
+    api_keys: Annotated[tuple[Key, ...], Words, AfterValidator(check_named)] = Field(
         (), description="keys that may predict, between commas or blanks"
     )
     api_keys_file: Path | None = Field(None, description="file of further such keys, one a line")
@@ -148,7 +158,7 @@ class Settings(BaseModel):
             for name, value in environment.items()
             if name.startswith(PREFIX)
         }
-        if values.get("api_keys_file"):
+        if "api_keys_file" in values:
             values["api_keys"] = (
                 f"{values.get('api_keys', '')} {_read_keys(values['api_keys_file'])}"
             )
@@ -165,6 +175,9 @@ class Settings(BaseModel):
 
 
 def _read_keys(path: str) -> str:
+    if not path:
+        text = "names no file; without one, leave the variable out"
+        raise SettingsError(f"{PREFIX}API_KEYS_FILE: {text}")
     try:
         keys = Path(path).read_text()
     except (OSError, UnicodeError) as error:

@@ -13,9 +13,9 @@ from typing import Final
 
 from starlette.datastructures import State
 
-from service import metrics
 from service.errors import RequestError
 from service.health import PATIENCE
+from service.journal import LOG
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the network."""
@@ -44,7 +44,7 @@ async def watch(state: State, leave: Callable[[], None] = leave) -> None:
         except RequestError as error:
             state.balance.avoid(True)
             if time.monotonic() - well > PATIENCE * batcher.stall_seconds:
-                metrics.LOG.critical("%s for too long; another worker is to come", error.message)
+                LOG.critical("%s for too long; another worker is to come", error.message)
                 leave()
                 return
         else:

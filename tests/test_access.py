@@ -91,6 +91,8 @@ def test_cors_is_off_unless_named(origins: str) -> None:
             plain.headers.get("access-control-allow-origin"),
         ]
         assert allowed == [origins or None] * 2
+        shown = plain.headers.get("access-control-expose-headers", "").split(", ")
+        assert shown == (["Retry-After", "X-Label", "X-Request-ID"] if origins else [""])
         other = await client.get("/livez", headers={"origin": "https://other.example"})
         assert "access-control-allow-origin" not in other.headers
 

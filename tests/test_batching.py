@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service import metrics
 from service.batching import Batcher, Predict
 from service.errors import RequestError
-from service.journal import REQUEST_ID
+from service.journal import LOG, REQUEST_ID
 
 
 class Echo:
@@ -135,13 +134,13 @@ def test_a_failure_is_not_logged_as_of_the_request_that_began_the_batches() -> N
             await batcher.submit(faces_of(0))
 
     note = Note()
-    metrics.LOG.addFilter(note)
+    LOG.addFilter(note)
     token = REQUEST_ID.set("the-reload")
     try:
         serve(fail, work)
     finally:
         REQUEST_ID.reset(token)
-        metrics.LOG.removeFilter(note)
+        LOG.removeFilter(note)
     assert seen and "the-reload" not in seen
 
 

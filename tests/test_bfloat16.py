@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service import bfloat16, predictor
+from service import predictor, rounding
 from service.artifact import load_artifact
-from service.bfloat16 import SIZES, compile_bfloat16, fill_up
+from service.bfloat16 import compile_bfloat16
 from service.golden import draw_golden
 from service.network import NetworkConfig, PlainConfig, build_network
 from service.predictor import Predictor
@@ -71,7 +71,7 @@ def test_models_that_were_taken_up_and_given_up_leave_no_memory() -> None:
 
 
 def test_a_network_that_rounding_spoils_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfloat16, "TOLERANCE", 0.0)
+    monkeypatch.setattr(rounding, "TOLERANCE", 0.0)
     assert compile_bfloat16(build_network(TINY).eval()) is None
 
 
@@ -83,17 +83,13 @@ def test_what_cannot_be_traced_is_left_to_float32(monkeypatch: pytest.MonkeyPatc
     assert compile_bfloat16(build_network(TINY).eval()) is None
 
 
-def test_batches_are_filled_up_to_the_next_size() -> None:
-    assert [fill_up(count, SIZES) for count in (1, 9, 13, 16, 17)] == [0, 1, 3, 0, 0]
-
-
 @pytest.fixture
-def rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+def rounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Round on any CPU, also where it is slow."""
     monkeypatch.setattr(predictor, "pick_precision", lambda _: torch.bfloat16)
 
 
-@pytest.mark.usefixtures("rounding")
+@pytest.mark.usefixtures("rounded")
 def test_rounded_answers_have_the_labels_of_the_reference(tmp_path: Path) -> None:
     shifts = [(down, right) for down in (-4, 0, 4) for right in (-4, 0, 4)]
     faces = np.concatenate([np.roll(draw_golden(), shift, (1, 2)) for shift in shifts])
@@ -105,7 +101,7 @@ def test_rounded_answers_have_the_labels_of_the_reference(tmp_path: Path) -> Non
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-@pytest.mark.usefixtures("rounding")
+@pytest.mark.usefixtures("rounded")
 def test_float32_decides_near_ties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = Predictor(load_artifact(SHIPPED), "cpu", 4, tmp_path)
     asked: list[int] = []

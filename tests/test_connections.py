@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.connections import Connections
@@ -29,16 +28,16 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-@pytest.fixture(params=["httptools", "h11"])
-def serve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run work against a watched server, with a way to open connections to it."""
-    for protocol in (HttpToolsProtocol, H11Protocol):
-        # Put back when the test is over.
-        monkeypatch.setattr(protocol, "connection_made", protocol.connection_made)
+    # Put back when the test is over.
+    accept = HttpToolsProtocol.connection_made
+    monkeypatch.setattr(HttpToolsProtocol, "connection_made", accept)
 
     async def run(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
         config = uvicorn.Config(
-            answer, http=request.param, lifespan="off", log_level="error", timeout_keep_alive=30
+            answer, http="httptools", lifespan="off", log_level="error", timeout_keep_alive=30
         )
         server = uvicorn.Server(config)
         Connections(LIMIT).watch()

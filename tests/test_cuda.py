@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from service import cuda
 from service.artifact import load_artifact
-from service.bfloat16 import is_close, settle_near_ties
 from service.cuda import CudaNetwork, Recorded, full_float32, pick_sizes, round_blocks
 from service.network import build_network
 from service.predictor import Predictor, fold_norms
+from service.rounding import is_close
 from tests.conftest import TINY, make_faces
 from tests.test_artifact import SHIPPED
 
@@ -159,20 +159,6 @@ def test_rounded_blocks_are_close_and_leave_the_network_as_it_was() -> None:
     network = build_network(TINY).eval()
     assert is_close(round_blocks(network), network, CPU)
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
-
-
-def test_only_near_ties_are_asked_again() -> None:
-    asked: list[Any] = []
-
-    def exact(close: Tensor) -> Tensor:
-        asked.append(close.tolist())
-        return torch.tensor([[0.0, 1.0]])
-
-    ties = torch.tensor([[0.9, 0.1], [0.51, 0.49], [0.2, 0.8]])
-    assert settle_near_ties(ties, exact).argmax(1).tolist() == [0, 1, 1]
-    clear = torch.tensor([[0.9, 0.1]])
-    assert settle_near_ties(clear, exact) is clear
-    assert asked == [[False, True, False]]
 
 
 def test_full_float32_ends_with_what_was_set_before() -> None:

@@ -250,6 +250,8 @@ def test_the_patched_deployment_is_one_for_a_gpu() -> None:
     variables = {variable["name"]: variable["value"] for variable in container["env"]}
     assert variables["EMOTION_DEVICE"] == "cuda"
     assert variables["EMOTION_WORKERS"] == "1"
+    # What decodes for a GPU is more than what decodes for a core.
+    assert 1 < int(container["resources"]["requests"]["cpu"]) <= int(variables["EMOTION_THREADS"])
     assert container["image"] == f"facial-emotion:{VERSION}"
     assert pod["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}

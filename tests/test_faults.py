@@ -87,7 +87,12 @@ def test_a_batch_of_bombs_is_refused_in_time_and_memory(server: tuple[str, int])
     seconds = time.monotonic() - begun
     done.set()
     watcher.join()
-    assert answer.json()["error"]["code"] in ("too_many_pixels", "deadline_exceeded")
+    found = answer.json()
+    # On a slow machine some are decoded before the time is over, and answered.
+    refused = [
+        item["error"]["code"] for item in (found, *found.get("results", ())) if "error" in item
+    ]
+    assert set(refused) in ({"too_many_pixels"}, {"deadline_exceeded"})
     assert seconds < 10
     # 64 megapixels take 8 bytes each while transparency is laid over white.
     assert most[0] < 1.5e9

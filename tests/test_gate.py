@@ -154,25 +154,54 @@ def test_predictions_and_inputs_are_counted() -> None:
     assert value("emotion_predictions_total", label="angry") == angry + 1
 
 
+def read_sums() -> tuple[float, float]:
+    """Seconds of answering and of uploading so far."""
+    answers = REGISTRY.get_sample_value("emotion_request_seconds_sum", {"route": "/predict"})
+    return answers or 0.0, REGISTRY.get_sample_value("emotion_upload_seconds_sum") or 0.0
+
+
 def test_the_time_of_an_upload_is_not_the_services() -> None:
     async def drip() -> AsyncIterator[bytes]:
         yield FACE[:100]
         await asyncio.sleep(0.4)
         yield FACE[100:]
 
-    def sums() -> tuple[float, float]:
-        answers = REGISTRY.get_sample_value("emotion_request_seconds_sum", {"route": "/predict"})
-        return answers or 0.0, REGISTRY.get_sample_value("emotion_upload_seconds_sum") or 0.0
-
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
-        before = sums()
+        before = read_sums()
         kind = {"Content-Type": "image/png"}
         answer = await client.post("/predict", content=drip(), headers=kind)
         assert answer.status_code == 200
-        answering, uploading = (after - at for after, at in zip(sums(), before, strict=True))
+        answering, uploading = (after - at for after, at in zip(read_sums(), before, strict=True))
         assert answering < 0.4 <= uploading
 
     with_client(Settings(), work)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "status"),
+    [
+        ("image/png", (b"x" * 600, b"x" * 600, b"x"), 413),
+        ("multipart/form-data; boundary=x", (b"--", b"no boundary", b"x"), 400),
+    ],
+)
+def test_an_upload_that_is_refused_midway_is_not_the_services_time(
+    kind: str, parts: tuple[bytes, bytes, bytes], status: int
+) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        first, second, rest = parts
+        yield first
+        await asyncio.sleep(0.4)
+        yield second
+        yield rest
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        before = read_sums()
+        answer = await client.post("/predict", content=drip(), headers={"Content-Type": kind})
+        assert answer.status_code == status
+        answering, uploading = (after - at for after, at in zip(read_sums(), before, strict=True))
+        assert answering < 0.4 <= uploading
+
+    with_client(Settings(max_body_bytes=1000), work)
 
 
 def test_draining_is_told_and_connections_close() -> None:

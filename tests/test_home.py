@@ -567,6 +567,15 @@ def test_a_reason_that_fails_can_be_asked_for_again(faulty: Page) -> None:
 
 @pytest.mark.slow
 @in_browser
+def test_a_file_whose_name_does_not_tell_its_type_is_explained(page: Page, tmp_path: Path) -> None:
+    shutil.copy(FACE, tmp_path / "face")
+    page.set_input_files("#files", tmp_path / "face")
+    page.locator(".reason button").click()
+    expect(page.locator("img.heat")).to_have_count(1)
+
+
+@pytest.mark.slow
+@in_browser
 def test_an_uncertain_answer_looks_so(faulty: Page) -> None:
     clear = predict("sad", 0.38, uncertain=True)
     tie = predict("sad", 0.38, uncertain=True)

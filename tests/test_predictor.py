@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from search.inference import predict_logits
-from service import bfloat16
+from service import rounding
 from service.artifact import load_artifact
 from service.cuda import pick_sizes
 from service.golden import draw_golden
@@ -99,7 +99,7 @@ def test_cuda_has_the_labels_of_the_reference(most: int) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_decides_near_ties_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfloat16, "NEAR_TIE", 2.0)
+    monkeypatch.setattr(rounding, "NEAR_TIE", 2.0)
     faces = np.concatenate([draw_golden(), make_faces(140).images])
     expected = Predictor(load_artifact(SHIPPED), "cpu", 64).predict(faces)
     fast = Predictor(load_artifact(SHIPPED), "cuda", 64)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from service import metrics
+from service.journal import LOG
 from service.restarts import note_start
 
 
@@ -14,8 +14,8 @@ def restarts() -> float:
 
 def test_only_who_comes_back_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = restarts()
-    metrics.LOG.propagate = True
-    with caplog.at_level(logging.ERROR, metrics.LOG.name):
+    LOG.propagate = True
+    with caplog.at_level(logging.ERROR, LOG.name):
         note_start(tmp_path, 0)
         note_start(tmp_path, 1)
         assert not caplog.records

@@ -142,6 +142,23 @@ def test_info_docs_and_description(client: TestClient) -> None:
     assert {"/predict", "/predict_batch", "/info"} <= set(paths)
 
 
+def test_the_description_names_the_headers_that_bring_a_key(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    assert {scheme.get("scheme") or scheme["name"] for scheme in schemes.values()} == {
+        "bearer",
+        "X-API-Key",
+    }
+    # Of all paths: none of them has its own.
+    assert document["security"] == [{}, *({name: []} for name in schemes)]
+    operations = [way for ways in document["paths"].values() for way in ways.values()]
+    assert not any("security" in operation for operation in operations)
+
+
+def test_a_path_that_bentoml_calls_deprecated_is_gone(client: TestClient) -> None:
+    assert client.get("/healthz").status_code == 404
+
+
 def test_a_flat_grey_jpeg_gets_an_answer(client: TestClient) -> None:
     flat = encode(np.full((60, 80), 128, np.uint8), "JPEG")
     assert client.post("/predict", files={"image": flat}).status_code == 200

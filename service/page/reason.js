@@ -15,8 +15,9 @@ export function offerReason({ file, name, choice }, { label }, number) {
     part.querySelector(".fault")?.remove();
     try {
       const path = `explain?faces=${choice}&face=${number}&label=${label}`;
-      const headers = { "Content-Type": file.type };
-      replace(part, label, await ask(path, { method: "POST", body: file, headers }));
+      const form = new FormData();
+      form.append("image", file, name);
+      replace(part, label, await ask(path, { method: "POST", body: form }));
     } catch (fault) {
       button.ariaDisabled = "false";
       button.textContent = SHOW;
