@@ -15,7 +15,6 @@ from service.compiled import compile_network, compiled_path
 from service.golden import write_golden
 from service.predictor import Predictor
 
-
 LATEST: Final = "latest"
 """File in a model's folder of BentoML's store: the version that `name:latest` means."""
 

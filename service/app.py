@@ -173,6 +173,7 @@ class FacialEmotion:
         # The event loop alone would let a running task be collected.
         APP.state.watchdog = asyncio.get_running_loop().create_task(watch(APP.state))
         spare_what_is_loaded()
+        LOG.info("ready with %s", APP.state.backend.model)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:

@@ -1,6 +1,6 @@
 """Errors a client sees, all as `{"error": {"code", "message"}}`."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.responses import JSONResponse
 
@@ -16,12 +16,61 @@ GONE: Final = 499
 """nginx's status of a request whose client hung up, which nobody reads."""
 
 
+class Refusal(NamedTuple):
+    """When a status is answered, and the codes that say why."""
+
+    when: str
+    codes: tuple[str, ...]
+
+
+REFUSALS: Final = {
+    400: Refusal(
+        "The form or a field is wrong, a file is empty, or an option in the query is unknown, "
+        "repeated or of another value.",
+        (
+            "empty_file",
+            "invalid_form",
+            "invalid_option",
+            "missing_field",
+            "not_a_file",
+            "too_many_files",
+        ),
+    ),
+    401: Refusal("A key is needed.", ("unauthorized",)),
+    403: Refusal("No admin key is set.", ("no_admin_key",)),
+    404: Refusal("No such path.", ("not_found",)),
+    405: Refusal("Not this method.", ("method_not_allowed",)),
+    408: Refusal("The body came too slowly.", ("request_timeout",)),
+    409: Refusal(
+        "The new model was refused, or one version is fixed; the old one goes on.",
+        ("model_refused", "model_fixed"),
+    ),
+    413: Refusal(
+        "Too many bytes, images or pixels.", ("body_too_large", "too_many_items", "too_many_pixels")
+    ),
+    414: Refusal("The address is too large.", ("head_too_large",)),
+    415: Refusal(
+        "Not a form or an image, or not one of a known format.",
+        ("unsupported_media_type", "unsupported_format"),
+    ),
+    422: Refusal("A broken image, or no face in it.", ("invalid_image", "no_face")),
+    429: Refusal("Too many requests for this key.", ("rate_limited",)),
+    431: Refusal("The headers are too large.", ("head_too_large",)),
+    500: Refusal("A fault of the service.", ("internal",)),
+    501: Refusal("Faces are to be found and the extra is not installed.", ("no_detector",)),
+    503: Refusal(
+        "Not ready, full, draining, or too slow.",
+        ("unavailable", "stalled", "draining", "deadline_exceeded"),
+    ),
+}
+
+
 class RequestError(Exception):
     """A request that cannot be answered.
 
     Attributes:
-        status: HTTP status code, 4xx, 500, 501 or 503.
-        code: short constant for programs.
+        status: HTTP status code, one of `REFUSALS` or `GONE`.
+        code: short constant for programs, one of the status's.
         message: one sentence for people.
         headers: further headers of the answer.
     """

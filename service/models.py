@@ -137,8 +137,13 @@ class Swapper:
             The names of the `model` that answers now and of the `previous` one.
 
         Raises:
-            RequestError: 409, the new model was refused; the old one goes on.
+            RequestError: 409, the new model was refused, or the settings name one version; the
+                old one goes on.
         """
+        if bentoml.Tag.from_str(self.settings.model).version not in (None, "latest"):
+            text = f"EMOTION_MODEL fixes one version, {self.settings.model}; newer ones are taken "
+            text += "up where it names the latest."
+            raise RequestError(409, "model_fixed", text)
         previous: str = self.app.state.backend.model
         await self._swap(self.settings.model)
         model: str = self.app.state.backend.model

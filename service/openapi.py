@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.errors import REFUSALS
 from service.formats import FORMATS
 from service.labels import LABELS
 from service.schemas import BatchAnswer, Explanation, Failure, Info, Photo, Prediction
@@ -77,11 +78,11 @@ _FACES: Final = {
     "one by one with their boxes.",
     "schema": {"type": "string", "enum": ["crop", "auto"], "default": "crop"},
 }
-_REFUSALS: Final = [400, 401, 408, 413, 415, 422, 429, 501, 503]
+_ERRORS: Final = [400, 401, 408, 413, 415, 422, 429, 501, 503]
 
 
 def _predict() -> dict[str, Any]:
-    operation = _operation("One face", Prediction, _REFUSALS)
+    operation = _operation("One face", Prediction, _ERRORS)
     either = [{"$ref": f"#/components/schemas/{name}"} for name in ("Prediction", "Photo")]
     operation["responses"]["200"]["content"]["application/json"]["schema"] = {"anyOf": either}
     return {**operation, "parameters": [_FACES], "requestBody": _image_body()}
@@ -89,7 +90,7 @@ def _predict() -> dict[str, Any]:
 
 def _predict_batch() -> dict[str, Any]:
     schema = _form("images", {"type": "array", "items": _BINARY})
-    refusals = [status for status in _REFUSALS if status != 422]
+    refusals = [status for status in _ERRORS if status != 422]
     return {
         **_operation("Many faces", BatchAnswer, refusals),
         "parameters": [_FACES],
@@ -98,7 +99,7 @@ def _predict_batch() -> dict[str, Any]:
 
 
 def _explain() -> dict[str, Any]:
-    operation = _operation("Which parts of a face spoke for a label", Explanation, _REFUSALS)
+    operation = _operation("Which parts of a face spoke for a label", Explanation, _ERRORS)
     operation["responses"]["200"]["content"]["image/png"] = {"schema": _BINARY}
     options = {
         "format": ("png: the face with the map over it. json: the map.", ["png", "json"]),
@@ -139,9 +140,14 @@ def _operation(summary: str, answer: type[BaseModel], errors: list[int]) -> dict
         "description": (answer.__doc__ or "").strip(),
         "responses": {
             "200": _response("Answered", answer),
-            **{str(status): _response("Refused", Failure) for status in errors},
+            **{str(status): _refusal(status) for status in errors},
         },
     }
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    when, codes = REFUSALS[status]
+    return _response(f"{when} Codes: {', '.join(codes)}.", Failure)
 
 
 def _response(text: str, model: type[BaseModel]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.errors import REFUSALS
 from service.labels import LABELS
 
 
@@ -63,7 +64,12 @@ class Explanation(BaseModel):
 class Error(BaseModel):
     """Why there is no answer."""
 
-    code: str = Field(description="constant for programs")
+    code: str = Field(
+        description="constant for programs",
+        json_schema_extra={
+            "enum": [*sorted({code for refusal in REFUSALS.values() for code in refusal.codes})]
+        },
+    )
     message: str = Field(description="sentence for people")
 
 

@@ -135,6 +135,20 @@ def test_reload_needs_the_admin_key(stored: Path) -> None:
         with_client(SETTINGS if keyed else Settings(), work)
 
 
+@pytest.mark.parametrize("tag", ["stand-in:1", "stand-in:latest", "stand-in"])
+def test_a_server_of_one_version_says_so_on_reload(stored: Path, tag: str) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        app.state.swapper = Swapper(app, SETTINGS.model_copy(update={"model": tag}))
+        answer = await client.post("/admin/reload", headers=KEY)
+        if tag == "stand-in:1":
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_fixed")
+        else:
+            assert answer.json()["model"] == "stand-in:2"
+            await app.state.backend.batcher.stop()
+
+    with_client(SETTINGS, work)
+
+
 def test_workers_follow_once_and_not_to_a_refused_model(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
