@@ -14,8 +14,9 @@ FURTHER = ("photos", "fer2013.csv", "icml_face_data.csv", "runs/search.db", "lab
 
 
 def list_documented() -> set[str]:
-    """Files and folders that README and tutorial name behind an option."""
-    texts = [(ROOT / name).read_text() for name in ("README.md", "docs/tutorial.md")]
+    """Files and folders that README and docs name behind an option."""
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    texts = [page.read_text() for page in pages]
     return {name for text in texts for name in NAMED.findall(text)}
 
 
