@@ -95,7 +95,8 @@ def test_a_broken_connection_is_asked_again_until_patience_ends() -> None:
         raise httpx.ConnectError("refused")
 
     patient = client_of(answer, retry=Retry(0.001, 0.01, 0.1))
-    with patient as client, pytest.raises(EmotionError, match="refused") as caught:
+    told = "No answer from http://localhost:3000: refused"
+    with patient as client, pytest.raises(EmotionError, match=told) as caught:
         client.predict(b"image")
     assert (caught.value.code, caught.value.status) == ("unreachable", 0)
     assert len(asked) > 3
@@ -125,6 +126,22 @@ def test_what_is_not_the_service_is_told(response: httpx.Response, code: str) ->
     with client_of(lambda _: response) as client, pytest.raises(EmotionError) as caught:
         client.predict(b"image")
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        (httpx.Response(404, text="<html>"), "http_404"),
+        (httpx.Response(404, json={"error": {"code": "not_found", "message": "."}}), "not_found"),
+    ],
+)
+def test_a_wrong_address_is_told(response: httpx.Response, code: str) -> None:
+    url = "http://name:secret@host:3000/predict"
+    told = "^http://host:3000/predict is not the address of a facial-emotion service"
+    wrong = client_of(lambda _: response, url=url)
+    with wrong as client, pytest.raises(EmotionError, match=told) as caught:
+        client.model()
+    assert (caught.value.code, caught.value.status) == (code, 404)
 
 
 def test_many_images_go_in_groups_and_keep_their_order() -> None:

@@ -3,18 +3,25 @@
 import asyncio
 import csv
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
-from facial_emotion_client.__main__ import main
-from facial_emotion_client.folder import label_folder
+from facial_emotion_client.__main__ import build_parser, describe, main
+from facial_emotion_client.folder import Tally, label_folder
+from facial_emotion_client.images import ENDINGS, fingerprint
 from facial_emotion_client.results import Box, Failure, Prediction, Result
 from facial_emotion_client.table import LABELS as TABLE_LABELS
 from facial_emotion_client.table import Table, TableError
@@ -142,8 +149,99 @@ def test_without_a_service_it_says_so(
     out = tmp_path / "labels.csv"
     address = f"http://127.0.0.1:{free_port()}"
     assert main([str(folder), "--out", str(out), "--url", address, "--patience", "0"]) == 1
-    assert "No answer from the service" in capsys.readouterr().err
+    complaint = capsys.readouterr().err
+    assert f"No answer from {address}: " in complaint
+    assert len(complaint.splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_wait_for_an_absent_service_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, address = tmp_path / "labels.csv", f"http://127.0.0.1:{free_port()}"
+    arguments = [str(ROOT / "examples"), "--out", str(out), "--patience", "1"]
+    assert main([*arguments, "--url", address.replace("//", "//name:secret@")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"waits up to 1 s for {address} (--patience, --url)"
+    assert lines[1].startswith(f"error: No answer from {address}: ")
+    assert len(lines) == 2
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """A server that says nothing but this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(
+    ("status", "passes"),
+    [(0, True), (429, True), (503, True), (401, False), (403, False), (404, False)],
+)
+def test_going_on_is_promised_where_it_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, passes: bool, begun: bool
+) -> None:
+    out = tmp_path / "labels.csv"
+    if begun:
+        out.touch()
+    arguments = [str(ROOT / "examples"), "--out", str(out), "--patience", "0", "--url"]
+    with answering(status) as address:
+        absent = f"http://127.0.0.1:{free_port()}"
+        assert main([*arguments, address if status else absent]) == 1
+    assert ("goes on" in capsys.readouterr().err) == (begun and passes)
+
+
+@pytest.mark.parametrize("path", ["", "/predict"])
+def test_an_address_of_something_else_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    arguments = [str(ROOT / "examples"), "--out", str(tmp_path / "labels.csv"), "--url"]
+    with answering(404) as address:
+        assert main([*arguments, address + path]) == 1
+        text = f"error: {address}{path} is not the address of a facial-emotion service. (http_404)"
+    assert capsys.readouterr().err == f"{text}\n"
+
+
+def test_other_files_are_counted(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "pictures"
+    (root / ".cache").mkdir(parents=True)
+    (root / "0.png").write_bytes(encode(make_faces(1).images[0]))
+    arguments = [str(root), "--out", str(root / "labels.csv"), "--url", server, "--quiet"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.endswith("1 labelled, 0 failed\n")
+    for name in ("a.GIF", "b.gif", "c.avif", ".hidden.gif", ".cache/d.gif", "d"):
+        (root / name).touch()
+    # The table is no such file either.
+    assert main(arguments) == 0
+    words = "; 4 files of other kinds left out (.avif, .gif, no ending)\n"
+    assert capsys.readouterr().out.endswith(words)
+
+
+def test_many_kinds_of_other_files_are_cut_short() -> None:
+    others = Counter({f".{number}": 9 - number for number in range(9)})
+    words = "; 45 files of other kinds left out (.0, .1, .2, .3, .4, ...)"
+    assert describe(Tally(others=others)).endswith(words)
+    words = "; 1 file of another kind left out (.gif)"
+    assert describe(Tally(others=Counter([".gif"]))).endswith(words)
+
+
+def test_the_help_names_the_endings() -> None:
+    assert all(ending in build_parser().format_help() for ending in ENDINGS)
 
 
 @pytest.mark.parametrize(
@@ -169,18 +267,75 @@ def test_wrong_options_are_told(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("names", [["a.png", "b.png"], ["a.png"]])
 def test_another_models_table_is_not_continued(
-    server: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    server: str, folder: Path, capsys: pytest.CaptureFixture[str], names: list[str]
 ) -> None:
     out = folder.parent / "labels.csv"
     with Table(out) as table:
-        table.add("a.png", (FACE,))
-        table.add("b.png", (FACE,))
+        for name in names:
+            table.add(name, (FACE,))
     before = out.read_bytes()
     for _ in range(2):
         assert main([str(folder), "--out", str(out), "--url", server, "--retry"]) == 1
         assert "holds answers of m:1" in capsys.readouterr().err
     assert out.read_bytes() == before
+
+
+def make_folder(root: Path, seed: int, count: int, ending: str = "png") -> Path:
+    root.mkdir()
+    for number, face in enumerate(make_faces(count, seed).images):
+        Image.fromarray(face).save(root / f"{number}.{ending}")
+    return root
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        (3, 2, "png", "holds images that are not in {} (first: 2.png); name another file by --out"),
+        # A table of one image has no row that is kept.
+        (1, 3, "png", "holds answers for another 0.png than the one in {}; name another file"),
+        # Bitmaps of one width and height have one size.
+        (3, 4, "bmp", "holds answers for another 0.bmp than the one in {}; name another file"),
+    ],
+)
+def test_a_table_of_another_folder_is_left_alone(
+    server: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[int, int, str, str],
+    kind: str,
+) -> None:
+    in_first, in_second, ending, words = case
+    first = make_folder(tmp_path / "first", 1, in_first, ending)
+    second = make_folder(tmp_path / "second", 2, in_second, ending)
+    arguments = ["--out", str(tmp_path / f"labels.{kind}"), "--url", server, "--quiet"]
+    assert main([str(first), *arguments]) == 0
+    before = (tmp_path / f"labels.{kind}").read_bytes()
+    for more in ([], ["--retry"]):
+        assert main([str(second), *arguments, *more]) == 1
+        assert words.format(second) in capsys.readouterr().err
+    assert (tmp_path / f"labels.{kind}").read_bytes() == before
+    first.rename(tmp_path / "moved")
+    assert main([str(tmp_path / "moved"), *arguments]) == 0
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+def test_a_table_from_before_fingerprints_is_continued(
+    server: str, tmp_path: Path, kind: str
+) -> None:
+    root, out = make_folder(tmp_path / "pictures", 1, 3), tmp_path / f"labels.{kind}"
+    arguments = [str(root), "--out", str(out), "--url", server, "--quiet"]
+    assert main(arguments) == 0
+    rows = read_table(out)
+    column = rb",[^,\r]*(?=\r)" if kind == "csv" else rb', "fingerprint": [^}]*'
+    out.write_bytes(re.sub(column, b"", out.read_bytes()))
+    assert not any("fingerprint" in row for row in read_table(out))
+    assert main(arguments) == 0
+    again = read_table(out)
+    assert [row["image"] for row in again] == [row["image"] for row in rows]
+    assert [row["fingerprint"] or None for row in again] == [None, None, rows[-1]["fingerprint"]]
 
 
 class Swapped:
@@ -233,6 +388,7 @@ def test_a_table_torn_anywhere_is_continued(tmp_path: Path, ending: str) -> None
     for end in range(len(content)):
         torn.write_bytes(content[:end])
         with Table(torn) as table:
+            assert table.images <= results.keys(), end
             for name, result in results.items():
                 if name not in table.done:
                     table.add(name, result)
@@ -248,3 +404,9 @@ def test_a_foreign_file_is_left_alone(tmp_path: Path, ending: str) -> None:
             Table(path)
         assert path.read_text() == text
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_fingerprint_waits_for_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert fingerprint(tmp_path / "pipe.png") is None
+    assert fingerprint(tmp_path / "absent.png") is None

@@ -19,7 +19,7 @@ from facial_emotion_client.results import (
     to_model,
     to_results,
 )
-from facial_emotion_client.retry import Call, Outcome, Retry, persist
+from facial_emotion_client.retry import Call, Outcome, Retry, address_of, persist
 
 T = TypeVar("T")
 
@@ -39,7 +39,15 @@ def ask_model(retry: Retry) -> Talk[str]:
     Raises:
         EmotionError: there is no such answer.
     """
-    return understand((yield from persist(Call("GET", "info"), retry)), to_model)
+    outcome = yield from persist(Call("GET", "info"), retry)
+    try:
+        return understand(outcome, to_model)
+    except EmotionError as error:
+        # Each service has this path, so the address is wrong, not what is asked for.
+        if error.status != 404:
+            raise
+        text = f"{address_of(outcome)} is not the address of a facial-emotion service."
+        raise EmotionError(error.code, text, 404) from None
 
 
 def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[tuple[Prediction, ...]]:
@@ -113,7 +121,7 @@ def understand(outcome: Outcome, read: Callable[[Any], T]) -> T:
     """
     if isinstance(outcome, httpx.HTTPError):
         reason = str(outcome) or type(outcome).__name__
-        raise EmotionError("unreachable", f"No answer from the service: {reason}.")
+        raise EmotionError("unreachable", f"No answer from {address_of(outcome)}: {reason}.")
     if outcome.status_code != 200:
         raise _refusal(outcome)
     try:

@@ -1,45 +1,32 @@
 """Labels the images of a folder through a running service."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from tqdm import tqdm
 
+from facial_emotion_client.checks import check_answers, check_images, check_model
 from facial_emotion_client.client import AsyncEmotionClient
-from facial_emotion_client.results import Failure, Result
-from facial_emotion_client.table import Table, TableError
-
-ENDINGS: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
-"""Of names taken for images, in any case."""
+from facial_emotion_client.images import find_images, fingerprint
+from facial_emotion_client.results import Failure
+from facial_emotion_client.table import Table
 
 
 @dataclass
 class Tally:
-    """Images that got a prediction, those that did not, and what the table held of both before."""
+    """Images that got a prediction, those that did not, and what the table held of both before.
+
+    Attributes:
+        others: files left out, by their ending.
+    """
 
     labelled: int = 0
     failed: int = 0
     labelled_before: int = 0
     failed_before: int = 0
-
-
-def find_images(folder: Path) -> list[str]:
-    """Names of all images below a folder, relative to it, sorted.
-
-    Raises:
-        NotADirectoryError: it is no folder.
-    """
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
-    return sorted(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in ENDINGS and not path.is_dir():
-            yield path.relative_to(folder).as_posix()
+    others: Counter[str] = field(default_factory=Counter)
 
 
 async def label_folder(
@@ -68,22 +55,22 @@ async def label_folder(
     Raises:
         EmotionError: the service refused a whole request or gave no answer; what was
             answered before is in the table.
-        TableError: the table is something else, another model or the other way to see faces
-            made its rows, or the service took up another model meanwhile.
+        TableError: the table is something else, its rows are of other images, another model or
+            the other way to see faces, or the service took up another model meanwhile.
         OSError: it is no folder, no image is in it, or the table cannot be written.
     """
-    names, model = find_images(folder), await client.model()
-    if not names:
-        raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))})")
-    table = Table(out, retry)
-    _check(table, model, faces)
+    found, model = find_images(folder, out), await client.model()
+    names, table = found.names, Table(out, retry)
+    check_answers(table, model, faces)
+    await check_images(table, folder, names, quiet)
     with table:
         missing = [name for name in names if name not in table.done]
         failed = len(table.failed.intersection(names))
         before = len(names) - len(missing)
-        tally = Tally(labelled_before=before - failed, failed_before=failed)
+        tally = Tally(0, 0, before - failed, failed, found.others)
+        prints: deque[str | None] = deque()
         results = client.predict_many(
-            (folder / name for name in missing),
+            _marked((folder / name for name in missing), prints),
             faces=faces,
             group_size=group_size,
             parallel=parallel,
@@ -91,25 +78,15 @@ async def label_folder(
         following = iter(missing)
         with tqdm(total=len(names), initial=before, unit=" images", disable=quiet) as bar:
             async for result in results:
-                _check_model(result, model)
-                table.add(next(following), result)
+                check_model(result, model)
+                table.add(next(following), result, prints.popleft())
                 tally.failed += isinstance(result, Failure)
                 tally.labelled += not isinstance(result, Failure)
                 bar.update()
     return tally
 
 
-def _check(table: Table, model: str, faces: bool) -> None:
-    if table.models - {model}:
-        text = f"holds answers of {', '.join(sorted(table.models))}, the service has {model}"
-        raise TableError(f"{table.path} {text}; name another file")
-    if table.boxed - {faces}:
-        text = "of whole images" if faces else "of faces found in images (--faces)"
-        raise TableError(f"{table.path} holds answers {text}; name another file")
-
-
-def _check_model(result: Result, model: str) -> None:
-    others = set() if isinstance(result, Failure) else {face.model for face in result} - {model}
-    if others:
-        text = f"the service took up {', '.join(sorted(others))} in place of {model}"
-        raise TableError(f"{text}; name another file to begin anew with it")
+def _marked(paths: Iterable[Path], prints: deque[str | None]) -> Iterator[Path]:
+    for path in paths:
+        prints.append(fingerprint(path))
+        yield path

@@ -105,6 +105,12 @@ def persist(
     return outcome
 
 
+def address_of(outcome: Outcome) -> str:
+    """The address of the service that was asked, without a password in it."""
+    url = outcome.request.url.join(".")
+    return str(url.copy_with(username="", password="")).rstrip("/")
+
+
 def read_retry_after(text: str) -> float | None:
     """Seconds from now in a `Retry-After` header, a number or an HTTP date; None for junk."""
     try:

@@ -29,8 +29,12 @@ COLUMNS: Final = (
     "error",
     "message",
     "model",
+    "fingerprint",
 )
 """Of each row; a row stands for a face, or for an image without a prediction."""
+
+_OLD: Final = COLUMNS[:-1]
+"""Of tables that were begun before there were fingerprints."""
 
 ENDINGS: Final = (".csv", ".json", ".jsonl")
 
@@ -49,8 +53,10 @@ class Table:
         retry: whether to drop the rows of images without a prediction, which are then not done.
 
     Attributes:
-        done: images whose rows are in it.
+        done: images whose rows are in it, and need not be done again.
         failed: those of them without a prediction, when it was opened.
+        images: all that the file names, with those that are to be done again.
+        fingerprints: of their files, of those with a prediction, where the rows tell them.
         models: names of the models that answered.
         boxed: whether faces were found in the images: none, one or both answers.
 
@@ -63,14 +69,20 @@ class Table:
         self.path, self.kind = path, path.suffix.lower()
         if self.kind not in ENDINGS:
             raise TableError(f"{path}: the name must end in one of {', '.join(ENDINGS)}")
-        rows = _drop_last(_read(path, self.kind)) if path.exists() else []
+        whole = _read(path, self.kind) if path.exists() else []
+        # The image that is dropped tells, too, what the table is of.
+        self.images = {row["image"] for row in whole}
+        self.fingerprints = {
+            row["image"]: row["fingerprint"] for row in whole if row["label"] and row["fingerprint"]
+        }
+        self.models = {row["model"] for row in whole if row["model"]}
+        self.boxed = {row["left"] is not None for row in whole if row["label"]}
+        rows = _drop_last(whole)
         if retry:
             rows = [row for row in rows if not row["error"]]
         self._rows = rows
         self.done = {row["image"] for row in rows}
         self.failed = {row["image"] for row in rows if row["error"]}
-        self.models = {row["model"] for row in rows if row["model"]}
-        self.boxed = {row["left"] is not None for row in rows if row["label"]}
         self._empty = True
 
     def __enter__(self) -> Self:
@@ -86,9 +98,9 @@ class Table:
         self._file.write("\n]\n" if self.kind == ".json" else "")
         self._file.close()
 
-    def add(self, image: str, result: Result) -> None:
+    def add(self, image: str, result: Result, fingerprint: str | None = None) -> None:
         """Write an image's rows."""
-        self._file.write(self._lines(to_rows(image, result)))
+        self._file.write(self._lines(to_rows(image, result, fingerprint)))
         self._file.flush()
         self.done.add(image)
 
@@ -109,14 +121,15 @@ class Table:
         return text
 
 
-def to_rows(image: str, result: Result) -> list[Row]:
+def to_rows(image: str, result: Result, fingerprint: str | None = None) -> list[Row]:
     """A row for each face of an image, or one that says why there is none.
 
     Args:
         image: its name in the table.
         result: of `predict_many`.
+        fingerprint: of its file.
     """
-    row: Row = dict.fromkeys(COLUMNS) | {"image": image}
+    row: Row = dict.fromkeys(COLUMNS) | {"image": image, "fingerprint": fingerprint}
     if isinstance(result, Failure):
         return [row | {"error": result.code, "message": result.message}]
     rows = []
@@ -131,22 +144,32 @@ def _read(path: Path, kind: str) -> list[Row]:
     """The whole rows of a file of ours; what follows the last line break was torn."""
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     whole = text[: text.rfind("\n") + 1]
-    start = {".csv": _to_csv([COLUMNS]), ".json": "[\n", ".jsonl": '{"image": '}[kind]
-    if not text.startswith(start[: len(text)]):
+    if not any(text.startswith(start[: len(text)]) for start in _starts(kind)):
         raise TableError(f"{path} holds something else; name another file")
     return _read_csv(whole) if kind == ".csv" else _read_json(path, whole)
 
 
+def _starts(kind: str) -> tuple[str, ...]:
+    if kind == ".csv":
+        return _to_csv([COLUMNS]), _to_csv([_OLD])
+    return ("[\n",) if kind == ".json" else ('{"image": ',)
+
+
 def _read_csv(text: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    return [{name: row[name] or None for name in COLUMNS} for row in reader]
+    # A row that was torn in a quoted line break lacks its last fields.
+    rows = [row for row in reader if None not in row.values()]
+    return [{name: row.get(name) or None for name in COLUMNS} for row in rows]
 
 
 def _read_json(path: Path, text: str) -> list[Row]:
     lines = [line.rstrip(",") for line in text.split("\n")]
     try:
         rows = [json.loads(line) for line in lines if line not in ("", "[", "]")]
-        return [{name: row[name] for name in COLUMNS} for row in rows]
+        return [
+            {name: row[name] for name in _OLD} | {"fingerprint": row.get("fingerprint")}
+            for row in rows
+        ]
     except (ValueError, TypeError, KeyError):
         raise TableError(f"{path} holds something else; name another file") from None
 
