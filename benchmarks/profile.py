@@ -58,12 +58,10 @@ def name_threads(pid: int) -> dict[int, str]:
     }
 
 
-def thread_seconds(pid: int, names: dict[int, str]) -> Counter[str]:
-    """Seconds of CPU so far by what the threads do."""
-    found = Counter[str]()
-    for thread in psutil.Process(pid).threads():
-        found[names.get(thread.id, OTHER)] += thread.user_time + thread.system_time
-    return found
+def thread_seconds(pid: int) -> Counter[int]:
+    """Seconds of CPU so far of each thread, by its system id."""
+    threads = psutil.Process(pid).threads()
+    return Counter({thread.id: thread.user_time + thread.system_time for thread in threads})
 
 
 def run_spy(*words: str) -> str:
@@ -112,29 +110,35 @@ def measure(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     with started(server, make_images(1)[0], home / "store") as (address, tree, _):
         run = partial(run_wrk, f"{address}/predict", bodies, options.connections, options.seconds)
         run()
-        names = {pid: name_threads(pid) for pid in find_workers(tree.members())}
-        before = count_seconds(names)
+        pids = find_workers(tree.members())
+        before = {pid: thread_seconds(pid) for pid in pids}
         load = run()
-        spent = count_seconds(names)
-        spent.subtract(before)
+        spent = {pid: thread_seconds(pid) - before[pid] for pid in pids}
+        busiest = max(pids, key=lambda pid: spent[pid].total())
         # A second run, for sampling slows the process down.
-        samples = sample(next(iter(names)), options.seconds, run)
+        samples = sample(busiest, options.seconds, run)
+        kinds = sum_up(spent)
     parts = divide(samples)
-    loop = 1000 * spent["event loop"] / load.requests
+    loop = 1000 * kinds["event loop"] / load.requests
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "connections": options.connections,
         "requests_per_second": load.rate,
-        "cpu_ms": {name: 1000 * spent[name] / load.requests for name in spent},
+        "cpu_ms": {name: 1000 * seconds / load.requests for name, seconds in kinds.items()},
         "event_loop_ms": {
             name: loop * count / parts.total() for name, count in parts.most_common()
         },
     }
 
 
-def count_seconds(names: dict[int, dict[int, str]]) -> Counter[str]:
-    """Seconds of CPU so far of all workers."""
-    return sum((thread_seconds(pid, of) for pid, of in names.items()), Counter[str]())
+def sum_up(spent: dict[int, Counter[int]]) -> Counter[str]:
+    """Seconds of all processes' threads by what they do; a thread begins with its first work."""
+    found = Counter[str]()
+    for pid, seconds in spent.items():
+        names = name_threads(pid)
+        for thread, value in seconds.items():
+            found[names.get(thread, OTHER)] += value
+    return found
 
 
 def sample(pid: int, seconds: int, load: Callable[[], object]) -> str:
