@@ -16,6 +16,7 @@ from service.load import Buffer
 from service.settings import Settings
 
 FORM: Final = "multipart/form-data"
+_CHARSETS: Final = (b"utf-8", b"utf8", b"us-ascii")
 _OTHER_PARTS: Final = 16
 """Most parts beside the wanted files."""
 
@@ -162,7 +163,7 @@ def _refuse_charset(request: Request) -> None:
     Python's (punycode) take minutes for a megabyte.
     """
     _, options = parse_options_header(request.headers["content-type"])
-    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"us-ascii"):
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
         raise RequestError(400, "invalid_form", "The text of a form is taken as UTF-8 only.")
 
 
