@@ -30,7 +30,7 @@ serve: model ## Serve on port 3000 (PORT=...), from nothing
 	$(BIN)/bentoml serve service.app:FacialEmotion --port $(PORT) --timeout-keep-alive 75
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there
-	@echo "in the model store: $$($(BIN)/python -m search publish --if-new)"
+	@tag=$$($(BIN)/python -m search publish --if-new) && echo "in the model store: $$tag"
 
 bento: model $(VENV)/develop.stamp ## Build the Bento
 	$(BIN)/bentoml build --label version=$(VERSION) --label revision=$(REVISION)

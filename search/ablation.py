@@ -219,9 +219,9 @@ def train_run(
         begin=progress.begin,
         report=progress.show,
     )
-    write_run(path, plan.fields(splits[1]), finished.history)
+    kept = write_run(path, plan.fields(splits[1]), finished.history)
     checkpoint.unlink(missing_ok=True)
-    return finished.history[-1]
+    return kept
 
 
 def run_path(out: Path, idea: str, seed: int) -> Path:
@@ -229,14 +229,15 @@ def run_path(out: Path, idea: str, seed: int) -> Path:
     return out / f"{idea}-{seed}.json"
 
 
-def write_run(path: Path, plan: dict[str, Any], history: Sequence[Figures]) -> None:
-    """Keep a run's accuracies after each epoch; whole or not at all."""
+def write_run(path: Path, plan: dict[str, Any], history: Sequence[Figures]) -> Figures:
+    """Keep a run's accuracies after each epoch, whole or not at all; returns the last ones."""
     curves = {
         name: [figures[name] for figures in history]
         for name in (ACCURACY, UNSEEN)
         if all(name in figures for figures in history)
     }
     write_whole(path, json.dumps({"plan": plan, **curves}).encode())
+    return {name: curve[-1] for name, curve in curves.items()}
 
 
 def read_run(path: Path, plan: dict[str, Any]) -> Figures | None:

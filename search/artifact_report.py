@@ -29,6 +29,14 @@ AUGMENTED: Final = 4
 """Faces whose augmented views are shown."""
 
 
+UNRANKED: Final = Table(
+    "Beside published results",
+    (),
+    (),
+    "Left out: these may be other faces, since the data set's validation split is not the card's.",
+)
+
+
 def write_artifact_report(
     artifact: Path, data: Path, out: Path, device: torch.device, split: str = "validation"
 ) -> Path:
@@ -63,8 +71,8 @@ def write_artifact_report(
         ),
         tabulate_classes(plain),
     ]
-    if card.get("data", {}).get("name") == "FER2013" and is_of_card(data, card):
-        parts += rank(plain.accuracy, split, card)
+    if card.get("data", {}).get("name") == "FER2013":
+        parts += rank(plain.accuracy, split, card) if is_of_card(data, card) else [UNRANKED]
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]))
     if "recipe" in card and not plain.faces.blank().all():

@@ -1,6 +1,5 @@
 """Of several seeds of one training the best on validation, with the figures of all in its card."""
 
-import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, Final
 
 from search.errors import OptionsError
 from search.scores import standard_error
-from service.artifact import CARD_FILE, HISTORY_FILE, WEIGHTS_FILE, load_artifact, write_card
+from service.artifact import HISTORY_FILE, WEIGHTS_FILE, load_artifact, write_card, write_whole
 
 SHARED: Final = ("network", "recipe", "start_from", "teachers", "data")
 """What the cards of the runs must agree on."""
@@ -41,11 +40,11 @@ def choose(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     best = max(range(len(cards)), key=lambda row: (measured(cards[row])["accuracy"], -row))
     seeds = summarize_seeds(cards) | {"chosen": cards[best]["seed"]}
     out.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS_FILE, CARD_FILE, HISTORY_FILE):
-        # A curve that lies there is of another training.
-        (out / name).unlink(missing_ok=True)
+    # A curve that lies there is of another training.
+    (out / HISTORY_FILE).unlink(missing_ok=True)
+    for name in (WEIGHTS_FILE, HISTORY_FILE):
         if (runs[best] / name).exists():
-            shutil.copyfile(runs[best] / name, out / name)
+            write_whole(out / name, (runs[best] / name).read_bytes())
     write_card(out, cards[best] | {"seeds": seeds})
     return seeds
 

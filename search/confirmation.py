@@ -1,7 +1,7 @@
 """The best trials again with other seeds: the best of many tries on one split is part luck."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.outcome import front_trials, has_several, read_accuracy
 from search.sampler import derive_seed
 from search.scores import standard_error
+from search.slots import is_done
 
 SEEDS_PER_SLOT = 1000
 """Slot of a confirmation: the confirmed slot times this, plus the index of the seed."""
@@ -114,16 +115,24 @@ def confirmation_templates(
 
 
 def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
-    """The confirmed configurations: those of the most seeds first, of these the highest mean.
+    """The confirmed configurations, highest mean first; last those whose seeds are not all done.
 
-    A configuration of fewer seeds is one whose confirmation is not over.
+    A seed is done, too, where its training failed for good.
     """
     repeats: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in confirmation.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         repeats[trial.user_attrs["confirms"]].append(trial)
     trials = {trial.number: trial for trial in best_trials(study)}
     ranked = [_confirm(trials[number], found) for number, found in repeats.items()]
-    return sorted(ranked, key=lambda confirmed: (-len(confirmed.values), -confirmed.mean))
+    done = Counter(
+        confirms
+        for confirms, _ in {
+            (trial.user_attrs["confirms"], trial.user_attrs["slot"])
+            for trial in confirmation.get_trials(deepcopy=False)
+            if is_done(trial)
+        }
+    )
+    return sorted(ranked, key=lambda confirmed: (-done[confirmed.trial], -confirmed.mean))
 
 
 def _confirm(trial: FrozenTrial, repeats: Sequence[FrozenTrial]) -> Confirmed:

@@ -4,7 +4,9 @@ import csv
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,7 +124,7 @@ def locate_split(path: Path, split: str) -> tuple[Faces, list[str]]:
     pixels = np.frombuffer(b"".join(image for _, image, _ in rows), np.uint8)
     labels = np.array([label for label, _, _ in rows], np.int64)
     for index in np.flatnonzero(np.bincount(labels, minlength=len(LABELS)) == 0):
-        LOG.warning("%s: the %s split has no image of %s", path, split, LABELS[index])
+        _warn_once(f"{path}: the {split} split has no image of {LABELS[index]}")
     faces = Faces(pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels)
     return faces, [place for _, _, place in rows]
 
@@ -142,6 +144,12 @@ def drop_duplicates(faces: Faces) -> Faces:
         if np.ptp(faces.images[winner]):
             kept.append(winner)
     return faces.select(np.sort(np.array(kept, np.intp)))
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Tell what is amiss; a training reads its splits several times."""
+    LOG.warning("%s", text)
 
 
 def _read_csv(path: Path, usage: str) -> Iterator[Row]:
@@ -215,7 +223,7 @@ def _read_folder(path: Path, split: str) -> Iterator[Row]:
         if len(wanted) < len(files):
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
             left_out = len(files) - len(wanted)
-            LOG.warning("%s: left out %d files, not %s", folder / label, left_out, kinds)
+            _warn_once(f"{folder / label}: left out {left_out} files, not {kinds}")
         for file in wanted:
             yield index, _read_image(file), file.relative_to(path).as_posix()
 
@@ -229,6 +237,8 @@ def _read_image(file: Path) -> bytes:
         with Image.open(file) as image:
             _refuse_ambiguous(file, image)
             grey = image.convert("L")
+    except DataError:
+        raise
     # Pillow's parsers of PNG raise the last two on broken chunks.
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise DataError(f"{file}: not a readable image ({error})") from None
@@ -243,5 +253,9 @@ def _refuse_ambiguous(file: Path, image: Image.Image) -> None:
         raise DataError(f"{file}: its pixels are of mode {image.mode}, expected grey levels or RGB")
     if image.has_transparency_data:
         raise DataError(f"{file}: has transparent parts, expected none")
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    turn = 1
+    # The service takes damaged metadata for none, too.
+    with suppress(Exception):
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if turn in range(2, 9):
         raise DataError(f"{file}: lies turned, as its EXIF orientation says; expected upright")

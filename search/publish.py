@@ -10,7 +10,14 @@ from typing import Final
 import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 
-from service.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, ArtifactError, load_artifact
+from service.artifact import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    Artifact,
+    ArtifactError,
+    load_artifact,
+    write_whole,
+)
 from service.compiled import compile_network, compiled_path
 from service.golden import write_golden
 from service.predictor import Predictor
@@ -47,7 +54,7 @@ def publish(artifact: Path, name: str, if_new: bool = False) -> str:
             folder = Path(bentoml.models.get(tag).path)
             add_derived(folder, loaded)
             if not if_new:
-                (folder.parent / LATEST).write_text(version)
+                make_latest(folder)
             return tag
         labels = {"network": str(loaded.card.get("name", "unnamed"))}
         with bentoml.models.create(tag, labels=labels) as model:
@@ -61,6 +68,13 @@ def publish(artifact: Path, name: str, if_new: bool = False) -> str:
         text = f"the BentoML store in {home} cannot be used ({error})"
         raise ArtifactError(f"{text}; run: make model BENTOML_HOME=ANOTHER-FOLDER") from None
     return tag
+
+
+def make_latest(folder: Path) -> None:
+    """Have `name:latest` mean the version in a folder of the store."""
+    latest = folder.parent / LATEST
+    if not latest.exists() or latest.read_text().strip() != folder.name:
+        write_whole(latest, folder.name.encode())
 
 
 def is_whole(tag: str) -> bool:

@@ -21,7 +21,8 @@ QUICK_PIXELS: Final = 1_000_000
 """Most in a crop that is decoded beside the faces; 5 ms as JPEG, 40 ms as WebP."""
 
 QUICK_BYTES: Final = 256 * 1024
-"""Largest file of such a crop; one of a million empty chunks takes 7 s a dozen megabytes."""
+"""Largest file of such a crop that is a JPEG, whose header Pillow may read byte by byte: 2 s a
+megabyte."""
 
 TURN: Final = 0.02
 """Seconds of a request's images at once; then those of others have their turn."""
@@ -90,8 +91,8 @@ class _Work:
 class Decoder:
     """Decodes one request's images after another in each thread.
 
-    Crops of at most `QUICK_PIXELS` have threads of their own, so that no face waits for a photo.
-    Requests share the threads in turns, so that none waits for another's hundreds. With large
+    Crops of at most `QUICK_PIXELS`, JPEGs besides of `QUICK_BYTES`, have threads of their own, so
+    that no face waits for a photo. Requests share the threads in turns, so that none waits for another's hundreds. With large
     images decoded one at a time, the number of threads bounds memory.
 
     Args:

@@ -53,7 +53,7 @@ REFUSALS: Final = {
         "Not a form or an image, or not one of a known format.",
         ("unsupported_media_type", "unsupported_format"),
     ),
-    422: Refusal("A broken image, or no face in it.", ("invalid_image", "no_face")),
+    422: Refusal("A broken or refused image, or no face in it.", ("invalid_image", "no_face")),
     429: Refusal("Too many requests for this key.", ("rate_limited",)),
     431: Refusal("The headers are too large.", ("head_too_large",)),
     500: Refusal("A fault of the service.", ("internal",)),

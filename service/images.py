@@ -39,7 +39,7 @@ class Limits:
         pixels: most in an image.
         whole_pixels: most in one that is not a JPEG: only JPEG is decoded at reduced scale.
         quick_pixels: most in one that is decoded now; `NotQuickError` for more.
-        quick_bytes: largest file that is decoded now; the same.
+        quick_bytes: largest JPEG file that is decoded now; the same.
     """
 
     pixels: int
@@ -112,7 +112,7 @@ def _opened(content: bytes, limits: Limits, deadline: float) -> Iterator[Image.I
     if not content:
         raise RequestError(400, "empty_file", "The file is empty.")
     name = formats.find_format(content)
-    if limits.quick_bytes is not None and len(content) > limits.quick_bytes:
+    if name == "JPEG" and limits.quick_bytes is not None and len(content) > limits.quick_bytes:
         raise NotQuickError
     if name is None:
         text = f"Not an image in a supported format ({', '.join(formats.FORMATS)})."

@@ -1,10 +1,18 @@
 from typing import Literal
 
 import optuna
+import pytest
 from optuna import Study, create_trial
 from optuna.distributions import IntDistribution
+from optuna.trial import TrialState
 
-from search.confirmation import Confirmed, pick_for_confirmation, rank_confirmed, tell_confirmed
+from search.confirmation import (
+    SEEDS_PER_SLOT,
+    Confirmed,
+    pick_for_confirmation,
+    rank_confirmed,
+    tell_confirmed,
+)
 
 
 def make_study(directions: list[Literal["maximize", "minimize"]]) -> Study:
@@ -41,12 +49,17 @@ def test_a_single_seed_has_no_standard_error() -> None:
 
 def test_a_confirmation_that_is_not_over_ranks_last() -> None:
     study, confirmation = make_study(["maximize"]), optuna.create_study(direction="maximize")
-    for number, value in ((4, 0.52), (4, 0.48), (3, 0.9), (2, 0.6), (2, 0.4)):
-        attributes = {"confirms": number, "unseen_accuracy": value - 0.1}
-        confirmation.add_trial(create_trial(value=value, user_attrs=attributes))
-    confirmation.add_trial(create_trial(value=0.1, user_attrs={"confirms": 3}))
-    confirmation.add_trial(create_trial(value=0.6, user_attrs={"confirms": 4}))
-    confirmation.add_trial(create_trial(value=0.6, user_attrs={"confirms": 2}))
+    # Trial 2 lost a seed for good, trial 3 has one to come.
+    for number, *values in ((4, 0.5, 0.48), (3, 0.9), (2, 0.6)):
+        for seed, value in enumerate(values):
+            attributes = {
+                "confirms": number,
+                "slot": number * SEEDS_PER_SLOT + seed,
+                "unseen_accuracy": value - 0.1,
+            }
+            confirmation.add_trial(create_trial(value=value, user_attrs=attributes))
+    lost = {"confirms": 2, "slot": 2 * SEEDS_PER_SLOT + 1, "reason": "out of memory"}
+    confirmation.add_trial(create_trial(state=TrialState.FAIL, user_attrs=lost))
     ranked = rank_confirmed(study, confirmation)
-    assert [(one.trial, len(one.values)) for one in ranked] == [(4, 3), (2, 3), (3, 2)]
-    assert ranked[0].unseen is None
+    assert [(one.trial, len(one.values)) for one in ranked] == [(2, 1), (4, 2), (3, 1)]
+    assert ranked[1].unseen == pytest.approx(0.39)

@@ -321,6 +321,16 @@ def test_a_table_of_another_folder_is_left_alone(
     assert main([str(tmp_path / "moved"), *arguments]) == 0
 
 
+@pytest.mark.parametrize("more", [[], ["--retry"]])
+def test_a_broken_image_may_be_removed(server: str, tmp_path: Path, more: list[str]) -> None:
+    root = make_folder(tmp_path / "pictures", 1, 3)
+    (root / "1.png").write_bytes(b"broken")
+    arguments = [str(root), "--out", str(tmp_path / "labels.csv"), "--url", server, "--quiet"]
+    assert main(arguments) == 2
+    (root / "1.png").unlink()
+    assert main([*arguments, *more]) == 0
+
+
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
 def test_a_table_from_before_fingerprints_is_continued(
     server: str, tmp_path: Path, kind: str
@@ -388,7 +398,7 @@ def test_a_table_torn_anywhere_is_continued(tmp_path: Path, ending: str) -> None
     for end in range(len(content)):
         torn.write_bytes(content[:end])
         with Table(torn) as table:
-            assert table.images <= results.keys(), end
+            assert table.labelled <= results.keys(), end
             for name, result in results.items():
                 if name not in table.done:
                     table.add(name, result)

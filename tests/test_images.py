@@ -245,6 +245,9 @@ def test_a_large_file_is_not_quick() -> None:
     assert decode_face(content, limits)[0].shape == (48, 48)
     with pytest.raises(NotQuickError):
         decode_face(padded, limits)
+    # Other formats' headers are read at once.
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+    assert decode_face(encode(Image.fromarray(noise)), limits)[1] == 90_000
 
 
 def test_a_picture_too_narrow_to_be_reduced_waits_its_turn() -> None:

@@ -76,6 +76,17 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_model_that_cannot_be_published_ends_what_needs_it(tmp_path: Path) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho 'error: no store' >&2; exit 1\n")
+    python.chmod(0o755)
+    done = run_make(tmp_path, "-o", ".venv/service.stamp", "serve")
+    assert done.returncode
+    assert "error: no store" in done.stderr
+    assert "in the model store" not in done.stdout
+
+
 @pytest.mark.slow
 def test_both_models_are_made_from_the_data_alone(tmp_path: Path) -> None:
     write_folder(tmp_path / "faces", "train", make_faces(140))

@@ -39,7 +39,8 @@ async def check_images(table: Table, folder: Path, names: Sequence[str], quiet: 
     Raises:
         TableError: it names an image that is not in the folder, or that is another one there.
     """
-    gone = table.images.difference(names)
+    # A file that could not be read may have been removed for that.
+    gone = table.labelled.difference(names)
     if gone:
         text = f"holds images that are not in {folder} (first: {min(gone)})"
         raise TableError(f"{table.path} {text}; {_ELSE}, or delete their rows")

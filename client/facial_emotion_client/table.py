@@ -55,7 +55,7 @@ class Table:
     Attributes:
         done: images whose rows are in it, and need not be done again.
         failed: those of them without a prediction, when it was opened.
-        images: all that the file names, with those that are to be done again.
+        labelled: all that it tells a prediction of, with one that is to be done again.
         fingerprints: of their files, of those with a prediction, where the rows tell them.
         models: names of the models that answered.
         boxed: whether faces were found in the images: none, one or both answers.
@@ -71,7 +71,7 @@ class Table:
             raise TableError(f"{path}: the name must end in one of {', '.join(ENDINGS)}")
         whole = _read(path, self.kind) if path.exists() else []
         # The image that is dropped tells, too, what the table is of.
-        self.images = {row["image"] for row in whole}
+        self.labelled = {row["image"] for row in whole if row["label"]}
         self.fingerprints = {
             row["image"]: row["fingerprint"] for row in whole if row["label"] and row["fingerprint"]
         }
