@@ -92,8 +92,9 @@ class Decoder:
     """Decodes one request's images after another in each thread.
 
     Crops of at most `QUICK_PIXELS`, JPEGs besides of `QUICK_BYTES`, have threads of their own, so
-    that no face waits for a photo. Requests share the threads in turns, so that none waits for another's hundreds. With large
-    images decoded one at a time, the number of threads bounds memory.
+    that no face waits for a photo. Requests share the threads in turns, so that none waits for
+    another's hundreds. With large images decoded one at a time, the number of threads bounds
+    memory.
 
     Args:
         threads: for crops; large images have twice as many.
