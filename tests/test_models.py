@@ -250,6 +250,7 @@ def test_a_swap_under_load_drops_nothing_and_reaches_all_workers(
     run_tool(["-m", "search", "publish"], variables)
     answer = httpx.post(f"{address}/admin/reload", headers=KEY, timeout=60)
     assert answer.json() == {"model": old, "previous": f"facial-emotion:{new}"}
+    wait_until(lambda: count_workers(address, old.partition(":")[2]) == 2)
 
 
 @pytest.mark.slow
