@@ -17,17 +17,25 @@ LIMITS = Limits(pixels=64_000_000, whole_pixels=64_000_000)
 
 
 def crop(source: Path, target: Path) -> int:
-    """Write `<file>-<number>.png` for each face in a folder's files; the number of faces."""
+    """Write `<folder>-<file>-<number>.png` for each face in a folder's files, and in those below.
+
+    The whole name of the file is in it, since `a.jpg` may lie beside `a.png`; an equal one is
+    replaced, so that the same call again changes nothing.
+
+    Returns:
+        The number of faces.
+    """
     target.mkdir(parents=True, exist_ok=True)
     count = 0
-    for file in sorted(path for path in source.iterdir() if path.is_file()):
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
         try:
             seen = see_photo(file.read_bytes(), LIMITS, float("inf"))
         except RequestError as error:
             print(f"{file}: {error.message}", file=sys.stderr)
             continue
+        name = "-".join((source.resolve().name, *file.relative_to(source).parts))
         for number, face in enumerate(seen.faces):
-            Image.fromarray(face).save(target / f"{file.stem}-{number}.png")
+            Image.fromarray(face).save(target / f"{name}-{number}.png")
             count += 1
     return count
 

@@ -46,13 +46,15 @@ def write_ablation_report(effects: Sequence[Effect], out: Path) -> Path:
 
 
 def write_csv(path: Path, effects: Sequence[Effect]) -> None:
-    """All figures, shares from 0 to 1; empty where a single seed has no standard error."""
+    """All figures, shares from 0 to 1; empty where there is none, as of a single seed's error."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         names = ("idea", "seeds", "mean", "error", "difference", "difference_error", "kept")
         writer.writerow([*names, "values", "unseen_mean"])
         for effect in effects:
-            figures = (effect.mean, effect.error, effect.difference, effect.difference_error)
+            figures = [effect.mean, effect.error, effect.difference, effect.difference_error]
+            if effect.idea == BASE:
+                figures[2:] = (math.nan, math.nan)
             cells = ["" if math.isnan(value) else f"{value:.6f}" for value in figures]
             values = " ".join(f"{value:.6f}" for value in effect.values)
             unseen = "" if effect.unseen is None else f"{effect.unseen:.6f}"

@@ -79,7 +79,7 @@ def write_artifact_report(
         parts.append(draw_augmented(plain, card["recipe"]))
     parts.append(draw_mistakes(plain))
     page = out / "report.html"
-    write_page(page, f"{card.get('name', artifact.name)} on {split}", parts)
+    write_page(page, f"{card.get('name', artifact.name)} on {split} of {data.name}", parts)
     return page
 
 
@@ -98,8 +98,11 @@ def draw_curves(history: dict[str, list[float]]) -> list[Picture]:
     for name in ("accuracy", "loss"):
         figure = Figure(figsize=(8, 4))
         axis = figure.subplots()
-        axis.plot(history["epoch"], history[name], label="train, augmented")
-        axis.plot(history["epoch"], history[f"validation_{name}"], label="validation")
+        # A single epoch makes no line.
+        marker = "o" if len(history["epoch"]) == 1 else ""
+        axis.plot(history["epoch"], history[name], marker=marker, label="train, augmented")
+        validation = history[f"validation_{name}"]
+        axis.plot(history["epoch"], validation, marker=marker, label="validation")
         axis.set(xlabel="epoch", ylabel=name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)

@@ -250,7 +250,8 @@ def _read_image(file: Path) -> bytes:
 def _refuse_ambiguous(file: Path, image: Image.Image) -> None:
     """Refuse what a plain conversion to grey levels would show otherwise than the service does."""
     if image.mode not in ("1", "L", "P", "RGB"):
-        raise DataError(f"{file}: its pixels are of mode {image.mode}, expected grey levels or RGB")
+        words = f"its pixels are of mode {image.mode}, expected 8-bit grey levels or RGB"
+        raise DataError(f"{file}: {words}")
     if image.has_transparency_data:
         raise DataError(f"{file}: has transparent parts, expected none")
     turn = 1

@@ -80,7 +80,7 @@ def tell_none_complete(study: Study) -> str:
     ends = Counter(tell_kind(tell_reason(trial)) or tell_state(trial) for trial in trials)
     words = f"study {study.study_name} has no complete trial"
     if ends:
-        words += ": " + ", ".join(f"{count} {end}" for end, count in ends.most_common())
+        words += ": " + ", ".join(f"{end} ({count})" for end, count in ends.most_common())
     return words + _tell_least([trial for trial in trials if is_refused(trial)])
 
 

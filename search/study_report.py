@@ -12,10 +12,11 @@ from optuna.trial import FrozenTrial
 from search.confirmation import Confirmed, best_trials, rank_confirmed
 from search.errors import StudyError
 from search.layers_figure import draw_layers
-from search.lineage import find_confirmation
+from search.lineage import find_confirmation, pick_trial
 from search.outcome import (
     front_trials,
     has_several,
+    is_interrupted,
     is_refused,
     read_accuracy,
     tell_kind,
@@ -84,6 +85,7 @@ def collect_parts(
         best: complete trials, best first; at least one.
         confirmed: the configurations that were trained again.
     """
+    chosen = pick_trial(study, confirmed, None)[0]
     return [
         tabulate_protocol(study, protocol),
         Picture(
@@ -118,10 +120,10 @@ def collect_parts(
         ),
         Picture(
             "network",
-            f"The network of trial {best[0].number}, layer by layer",
+            f"The network of trial {chosen.number}, layer by layer",
             "Shapes are channels x height x width. Parameters are counted as Keras does, with the "
             "running statistics of batch norms, which are not trained.",
-            draw_layers(config_from_dict(best[0].user_attrs["network"])),
+            draw_layers(config_from_dict(chosen.user_attrs["network"])),
         ),
     ]
 
@@ -157,8 +159,10 @@ def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
     """What was searched, and how its trials ended."""
     trials = study.get_trials(deepcopy=False)
     trained = [trial for trial in trials if not is_refused(trial)]
-    states = Counter(map(tell_state, trained))
-    reasons = Counter(tell_kind(reason) for reason in map(tell_reason, trained) if reason)
+    ends = Counter(
+        f"{tell_state(trial)} trials" + (f", {tell_kind(reason)}" if reason else "")
+        for trial, reason in ((trial, tell_reason(trial)) for trial in trained)
+    )
     refused = Counter(tell_kind(tell_reason(trial)) for trial in trials if is_refused(trial))
     bounds = {"parameters": protocol.max_parameters, "FLOPs": protocol.max_flops}
     rows = [
@@ -167,11 +171,12 @@ def tabulate_protocol(study: Study, protocol: Protocol) -> Table:
         ["sampler, pruner, seed", f"{protocol.sampler}, {protocol.pruner}, {protocol.seed}"],
         ["epochs a trial", str(protocol.epochs)],
         *([f"most {name}", f"{bound:,}"] for name, bound in bounds.items() if bound),
-        *([f"{state} trials", str(count)] for state, count in states.most_common()),
-        *([f"of these: {reason}", str(count)] for reason, count in reasons.most_common()),
+        *([end, str(count)] for end, count in ends.most_common()),
         *([f"not trained, {reason}", str(count)] for reason, count in refused.most_common()),
     ]
-    return Table("The search", ("", ""), rows)
+    interrupted = any(is_interrupted(trial) for trial in trials)
+    caption = "What was interrupted is done again by a trial of another number." * interrupted
+    return Table("The search", ("", ""), rows, caption)
 
 
 def tabulate_best(best: list[FrozenTrial]) -> Table:

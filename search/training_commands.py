@@ -151,6 +151,7 @@ def run_retrain(options: argparse.Namespace) -> None:
 
         chosen = find_trial(options.storage, options.study, options.trial)
         name, network, recipe, lineage = chosen.name, chosen.network, chosen.recipe, chosen.lineage
+        print(f"trial {lineage['trial']} of study {lineage['study']}, by {lineage['chosen_by']}")
     recipe = choose_recipe(options, recipe)
     device = own_device(pick_device(options.device))
     with processes(device):

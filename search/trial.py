@@ -8,9 +8,9 @@ import torch
 from optuna import Trial, TrialPruned
 
 from search.data import Faces
-from search.errors import TrainingError
+from search.errors import StudyError, TrainingError
 from search.outcome import report_accuracy
-from search.plan import Plan, choose_faces
+from search.plan import Plan, check_batches, choose_faces
 from search.sampler import derive_seed
 from search.space import SPACES, Candidate
 from search.stop import raise_again
@@ -39,12 +39,18 @@ def train_trial(
         TrialPruned: larger or costlier than the protocol allows, or stopped by the pruner;
             the trial's attribute `reason` says which.
         TrialFailedError: out of memory, or a loss that is not finite.
+        StudyError: there are too few faces for a batch.
     """
     candidate = SPACES[protocol.space](trial, protocol.epochs)
     check_cost(trial, candidate, protocol)
     seed = trial.user_attrs.get("seed", derive_seed(protocol.seed, trial.user_attrs["slot"]))
     trial.set_user_attr("training_seed", seed)
     faces = choose_faces(candidate.recipe, train)
+    try:
+        check_batches(candidate.recipe, len(faces))
+    except TrainingError as error:
+        # No other trial could do better, and the slot is for when there are more faces.
+        raise StudyError(str(error)) from None
     plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
 
     def report(figures: dict[str, float]) -> None:

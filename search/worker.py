@@ -12,6 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.errors import StudyError
 from search.slots import claim_slot, count_done, open_slots
 from search.storage import STORAGE_ERRORS
 from search.trial import TrialFailedError
@@ -62,7 +63,7 @@ def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Object
     except BaseException as error:
         # Where the storage is gone the trial counts as dead by and by.
         with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
-            if isinstance(error, (KeyboardInterrupt, *STORAGE_ERRORS)):
+            if isinstance(error, (KeyboardInterrupt, StudyError, *STORAGE_ERRORS)):
                 trial.set_user_attr("interrupted", True)
             study.tell(trial, state=TrialState.FAIL)
         raise

@@ -329,6 +329,7 @@ def test_a_broken_image_may_be_removed(server: str, tmp_path: Path, more: list[s
     assert main(arguments) == 2
     (root / "1.png").unlink()
     assert main([*arguments, *more]) == 0
+    assert "1.png" not in (tmp_path / "labels.csv").read_text()
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])

@@ -49,6 +49,6 @@ def test_a_study_without_a_complete_trial_says_why() -> None:
     add(study, TrialState.FAIL, reason="out of memory")
     assert [is_refused(trial) for trial in study.trials] == [True, True, False]
     assert tell_none_complete(study) == (
-        "study s has no complete trial: 2 over 300 MFLOP, 1 out of memory; "
+        "study s has no complete trial: over 300 MFLOP (2), out of memory (1); "
         "the least seen: 412 MFLOP, 800 parameters"
     )

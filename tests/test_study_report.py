@@ -97,7 +97,7 @@ def test_an_interrupted_trial_is_named_and_not_drawn(tmp_path: Path) -> None:
     complete = [("0", "COMPLETE", ""), ("1", "COMPLETE", "")]
     assert told == sorted([*complete, ("0", "INTERRUPTED", "stopped")])
     table = {row[0]: row[1] for row in tabulate_protocol(study, PROTOCOL).rows}
-    assert table["interrupted trials"] == "1" and "fail trials" not in table
+    assert table["interrupted trials, stopped"] == "1" and "fail trials" not in table
 
 
 def test_the_table_groups_what_was_too_large(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_table_groups_what_was_too_large(tmp_path: Path) -> None:
     work(study, connection, range(8), partial(stand_in, protocol=protocol))
     table = {row[0]: row[1] for row in tabulate_protocol(study, protocol).rows}
     assert table["not trained, over 1 MFLOP"] == "8"
-    assert not [name for name in table if name.startswith(("of these", "pruned"))]
+    assert not [name for name in table if name.startswith("pruned")]
 
 
 def test_a_study_without_a_trial_is_refused(tmp_path: Path) -> None:
@@ -124,7 +124,9 @@ def test_a_study_whose_trials_are_all_too_large_is_an_error(
     assert main([*command, "--max-flops", "100000"]) == 1
     words = capsys.readouterr()
     assert "3/3 done  3 too large" in words.out
-    told = r"error: study s has no complete trial: 3 over 0\.1 MFLOP; the least seen: [\d,]+ MFLOP"
+    told = (
+        r"error: study s has no complete trial: over 0\.1 MFLOP \(3\); the least seen: [\d,]+ MFLOP"
+    )
     assert re.match(told, words.err)
     assert main(["report", *common, "--out", str(tmp_path / "out")]) == 1
     assert re.match(told, capsys.readouterr().err)
@@ -190,6 +192,11 @@ def test_search_report_and_retrain_of_the_best(
     assert card["search"]["chosen_by"] == "confirmation"
     assert card["search"]["study"] == "s"
     assert card["search"]["trials"] == 2
+    assert len(card["search"]["confirmation"]["accuracies"]) == 2
+    best = card["search"]["trial"]
+    assert f"trial {best} of study s, by confirmation\n" in capsys.readouterr().out
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"The network of trial {best}, layer by layer" in page
     assert card["recipe"]["batch_size"] == 16
     assert card["recipe"]["epochs"] == 2
     assert main([*command, "--trial", "99", "--out", str(out)]) == 1

@@ -1,3 +1,5 @@
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +11,13 @@ from optuna.trial import TrialState
 
 from search import trial as module
 from search.data import Faces
-from search.study import Protocol
+from search.errors import StudyError
+from search.slots import count_done
+from search.storage import connect
+from search.study import Protocol, open_study
 from search.trial import is_out_of_memory, train_trial
+from search.worker import work
+from tests.conftest import make_faces
 
 
 @pytest.mark.parametrize(
@@ -48,7 +55,7 @@ class PruneAfter(BasePruner):
 
 @pytest.mark.parametrize(("epoch", "state"), [(1, TrialState.PRUNED), (2, TrialState.COMPLETE)])
 def test_a_trial_is_not_pruned_after_its_last_epoch(
-    epoch: int, state: TrialState, faces: Faces, monkeypatch: pytest.MonkeyPatch
+    epoch: int, state: TrialState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit(*_: object, report: Any) -> Any:
         figures = {"accuracy": 0.5, "validation_accuracy": 0.4, "unseen_accuracy": 0.3}
@@ -59,7 +66,7 @@ def test_a_trial_is_not_pruned_after_its_last_epoch(
     monkeypatch.setattr(module, "fit", fit)
     study = optuna.create_study(direction="maximize", pruner=PruneAfter(epoch))
     protocol = Protocol(epochs=2, pruner="halving", data_digest="")
-    cpu = torch.device("cpu")
+    cpu, faces = torch.device("cpu"), make_faces(140)
 
     def objective(trial: optuna.Trial) -> float:
         trial.set_user_attr("slot", 0)
@@ -69,3 +76,15 @@ def test_a_trial_is_not_pruned_after_its_last_epoch(
     assert study.trials[0].state == state
     if state == TrialState.COMPLETE:
         assert study.trials[0].user_attrs["unseen_accuracy"] == 0.3
+
+
+def test_too_few_faces_end_the_search_and_settle_nothing(tmp_path: Path, faces: Faces) -> None:
+    storage = connect(str(tmp_path / "s.db"))
+    protocol = Protocol(epochs=1, data_digest="")
+    study = open_study(storage, "s", protocol)
+    splits: dict[str, Any] = {"train": faces, "validation": faces, "device": torch.device("cpu")}
+    objective = partial(train_trial, protocol=protocol, **splits)
+    with pytest.raises(StudyError, match="70 faces to train on are fewer than a batch of 128"):
+        work(study, storage, range(2), objective)
+    assert count_done(study, range(2)) == 0
+    assert study.trials[0].user_attrs["interrupted"]

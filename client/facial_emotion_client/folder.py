@@ -63,9 +63,10 @@ async def label_folder(
     names, table = found.names, Table(out, retry)
     check_answers(table, model, faces)
     await check_images(table, folder, names, quiet)
+    table.forget(table.failed.difference(names))
     with table:
         missing = [name for name in names if name not in table.done]
-        failed = len(table.failed.intersection(names))
+        failed = len(table.failed)
         before = len(names) - len(missing)
         tally = Tally(0, 0, before - failed, failed, found.others)
         prints: deque[str | None] = deque()

@@ -85,6 +85,13 @@ class Table:
         self.failed = {row["image"] for row in rows if row["error"]}
         self._empty = True
 
+    def forget(self, images: Iterable[str]) -> None:
+        """Leave out the rows of these images that have no prediction; call before entering."""
+        gone = self.failed.intersection(images)
+        self._rows = [row for row in self._rows if row["image"] not in gone]
+        self.done -= gone
+        self.failed -= gone
+
     def __enter__(self) -> Self:
         fresh = self.path.with_name(f"{self.path.name}.part")
         self._file = fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="")
