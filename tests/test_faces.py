@@ -135,5 +135,5 @@ def test_photos_are_cropped_for_training(tmp_path: Path) -> None:
     (photos / "a.png").write_bytes(encode(PHOTO))
     (photos / "notes.txt").write_text("no image")
     assert crop(photos, faces) == 1
-    with Image.open(faces / "a-0.png") as face:
+    with Image.open(faces / "photos-a.png-0.png") as face:
         assert (face.size, face.mode) == ((48, 48), "L")
