@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search.data import Faces, load_own_validation, load_split
+from search.data import Faces, check_own_validation, load_split
 from search.errors import AbsentSplitError
 from search.evaluate import Evaluation, evaluate
 from search.scores import Coverage, cover, least_coverage, reliability
@@ -54,11 +54,11 @@ def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
 
     Raises:
         ArtifactError: the artifact does not pass its checks.
-        DataError: as `load_own_validation`, or train is there and malformed.
+        DataError: as `evaluate` and `check_own_validation`.
     """
     card = load_artifact(artifact).card
-    load_own_validation(data, card)
     plain, mirrored = evaluate(artifact, data, "validation", device)
+    check_own_validation(data, plain.faces, card)
     result = fit_calibration(plain.without_seen() or plain)
     plain, mirrored = (replace(e, temperature=result.temperature) for e in (plain, mirrored))
     card["temperature"] = result.temperature

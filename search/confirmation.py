@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.outcome import front_trials, has_several, read_accuracy
 from search.sampler import derive_seed
 from search.scores import standard_error
-from search.slots import is_done
+from search.slots import group_slots, settled_trials
 
 SEEDS_PER_SLOT = 1000
 """Slot of a confirmation: the confirmed slot times this, plus the index of the seed."""
@@ -124,14 +124,8 @@ def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
         repeats[trial.user_attrs["confirms"]].append(trial)
     trials = {trial.number: trial for trial in best_trials(study)}
     ranked = [_confirm(trials[number], found) for number, found in repeats.items()]
-    done = Counter(
-        confirms
-        for confirms, _ in {
-            (trial.user_attrs["confirms"], trial.user_attrs["slot"])
-            for trial in confirmation.get_trials(deepcopy=False)
-            if is_done(trial)
-        }
-    )
+    slots = group_slots(confirmation.get_trials(deepcopy=False))
+    done = Counter(trial.user_attrs["confirms"] for trial in settled_trials(confirmation, slots))
     return sorted(ranked, key=lambda confirmed: (-done[confirmed.trial], -confirmed.mean))
 
 

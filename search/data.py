@@ -92,13 +92,22 @@ def load_own_validation(path: Path, card: Mapping[str, Any]) -> Faces:
         DataError: as `load_split`, or the card names another validation split.
     """
     faces = load_split(path, "validation")
+    check_own_validation(path, faces, card)
+    return faces
+
+
+def check_own_validation(path: Path, faces: Faces, card: Mapping[str, Any]) -> None:
+    """Refuse a validation split, read from `path`, that a model's card tells no figures of.
+
+    Raises:
+        DataError: the card names another one.
+    """
     known = card.get("data", {}).get("validation_sha256")
     if known not in (None, faces.digest()):
         raise DataError(
             f"{path}: not the validation images of the model's card, whose figures would then "
             "be of other faces; `evaluate` and `report` measure on any"
         )
-    return faces
 
 
 def locate_split(path: Path, split: str) -> tuple[Faces, list[str]]:
