@@ -244,28 +244,28 @@ def _is_hidden(file: Path) -> bool:
 def _read_image(file: Path) -> bytes:
     try:
         with Image.open(file) as image:
-            _refuse_ambiguous(file, image)
-            grey = image.convert("L")
-    except DataError:
-        raise
+            ambiguity = _find_ambiguity(image)
+            grey = image if ambiguity else image.convert("L")
     # Pillow's parsers of PNG raise the last two on broken chunks.
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise DataError(f"{file}: not a readable image ({error})") from None
+    if ambiguity:
+        raise DataError(f"{file}: {ambiguity}")
     if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
         raise DataError(f"{file}: {grey.width}x{grey.height}, expected {IMAGE_SIZE}x{IMAGE_SIZE}")
     return grey.tobytes()
 
 
-def _refuse_ambiguous(file: Path, image: Image.Image) -> None:
-    """Refuse what a plain conversion to grey levels would show otherwise than the service does."""
+def _find_ambiguity(image: Image.Image) -> str | None:
+    """What a plain conversion to grey levels would show otherwise than the service does."""
     if image.mode not in ("1", "L", "P", "RGB"):
-        words = f"its pixels are of mode {image.mode}, expected 8-bit grey levels or RGB"
-        raise DataError(f"{file}: {words}")
+        return f"its pixels are of mode {image.mode}, expected 8-bit grey levels or RGB"
     if image.has_transparency_data:
-        raise DataError(f"{file}: has transparent parts, expected none")
+        return "has transparent parts, expected none"
     turn = 1
     # The service takes damaged metadata for none, too.
     with suppress(Exception):
         turn = image.getexif().get(ExifTags.Base.Orientation, 1)
     if turn in range(2, 9):
-        raise DataError(f"{file}: lies turned, as its EXIF orientation says; expected upright")
+        return "lies turned, as its EXIF orientation says; expected upright"
+    return None
