@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from search.claim import claim
 from search.config import Recipe
 from search.data import Faces
 from search.errors import TrainingError
@@ -26,6 +28,9 @@ Figures = Mapping[str, float]
 
 ACCURACY: Final = "validation_accuracy"
 UNSEEN: Final = "unseen_accuracy"
+
+PAUSE: Final = 10.0
+"""Seconds between two looks at the runs of other processes."""
 
 BASE: Final = "base"
 """Name of the unchanged recipe among the ideas."""
@@ -151,6 +156,8 @@ def run_ablation(
 ) -> list[Effect]:
     """Train what is not yet finished in `out`; the same call again goes on.
 
+    Processes with the same `out` share the runs, and each of them waits for all.
+
     Args:
         ablation: what is compared.
         train: faces to learn from.
@@ -172,14 +179,26 @@ def run_ablation(
     found = {
         run: read_run(run_path(out, *run), plan.fields(validation)) for run, plan in plans.items()
     }
-    figures: dict[tuple[str, int], Figures] = {}
-    for number, (run, plan) in enumerate(plans.items(), 1):
-        kept = found[run]
-        if kept is None:
-            print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
-            path, splits = run_path(out, *run), (train, validation)
-            kept = train_run(ablation, plan, splits, path, device)
-        figures[run] = kept
+    figures = {run: kept for run, kept in found.items() if kept}
+    told = False
+    while len(figures) < len(plans):
+        done = len(figures)
+        for number, (run, plan) in enumerate(plans.items(), 1):
+            if run in figures:
+                continue
+            path = run_path(out, *run)
+            with claim(path.with_suffix(".lock")) as mine:
+                kept = read_run(path, plan.fields(validation))
+                if kept is None and mine:
+                    print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
+                    kept = train_run(ablation, plan, (train, validation), path, device)
+            if kept:
+                figures[run] = kept
+        if len(figures) == done:
+            if not told:
+                print("all missing runs are of other processes; waits for them", flush=True)
+                told = True
+            time.sleep(PAUSE)
     return sum_up(ablation, figures)
 
 

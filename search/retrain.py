@@ -1,7 +1,8 @@
 """The long training of one network: checkpoint, curves, artifact."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from search.calibrate import calibrate
+from search.claim import claim
 from search.config import Recipe
 from search.data import Faces, load_split
 from search.distributed import rank
@@ -73,7 +75,8 @@ def retrain(
     Raises:
         ArtifactError: `start_from` or a teacher does not pass its checks.
         DataError: a split cannot be read.
-        TrainingError: as `search.train.fit`, or `start_from` is of another network.
+        TrainingError: as `search.train.fit`, `start_from` is of another network, or another
+            process trains in `out`.
     """
     first = load_start(start_from, network) if start_from else None
     taught_by = [load_artifact(folder) for folder in teachers]
@@ -89,26 +92,43 @@ def retrain(
         start_from=first.card["weights_sha256"] if first else None,
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
-    progress = Progress(recipe.epochs)
-    run = fit(
-        plan,
-        train,
-        validation,
-        device,
-        initial=first.network if first else None,
-        teachers=[teacher.network for teacher in taught_by],
-        checkpoint=out / "checkpoint.pt",
-        compiled=compiled,
-        begin=progress.begin,
-        report=progress.show,
-    )
-    if rank() == 0:
-        facts = describe(plan, run, validation, name)
-        if lineage:
-            facts["search"] = lineage
-        write_artifact(out / "artifact", plan, run, facts)
-        finish_artifact(out / "artifact", data, device)
+    with alone(out):
+        progress = Progress(recipe.epochs)
+        run = fit(
+            plan,
+            train,
+            validation,
+            device,
+            initial=first.network if first else None,
+            teachers=[teacher.network for teacher in taught_by],
+            checkpoint=out / "checkpoint.pt",
+            compiled=compiled,
+            begin=progress.begin,
+            report=progress.show,
+        )
+        if rank() == 0:
+            facts = describe(plan, run, validation, name)
+            if lineage:
+                facts["search"] = lineage
+            write_artifact(out / "artifact", plan, run, facts)
+            finish_artifact(out / "artifact", data, device)
     return out / "artifact"
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Train where no other process does; under torchrun the first one stands for all.
+
+    Raises:
+        TrainingError: another process does.
+    """
+    if rank() > 0:
+        yield
+        return
+    with claim(out / "retrain.lock") as mine:
+        if not mine:
+            raise TrainingError(f"{out}: another process trains here; name another folder")
+        yield
 
 
 def load_start(folder: Path, network: NetworkConfig) -> Artifact:

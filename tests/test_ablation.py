@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from search import ablation as module
 from search.__main__ import main
 from search.ablation import BASE, IDEAS, Ablation, Effect, pick_ideas, run_ablation
 from search.ablation_report import write_ablation_report
+from search.claim import claim
 from search.config import NETWORKS, RECIPES
 from search.data import Faces
 from search.errors import TrainingError
@@ -52,6 +54,29 @@ def test_finished_runs_are_kept_and_only_missing_ones_trained(
     more = ablate(faces, out, ("no-erase", "mixup"))
     assert [effect.idea for effect in more] == [BASE, "no-erase", "mixup"]
     assert len(trained) == 3
+
+
+def test_processes_share_the_runs_and_each_waits_for_all(
+    faces: Faces,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = ablate(faces, tmp_path / "whole", (), seeds=2)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    waited: list[float] = []
+
+    def finish_elsewhere(seconds: float) -> None:
+        waited.append(seconds)
+        assert (shared / "base-1.json").exists()
+        shutil.copy(tmp_path / "whole" / "base-0.json", shared)
+
+    monkeypatch.setattr(module.time, "sleep", finish_elsewhere)
+    with claim(shared / "base-0.lock"):
+        assert ablate(faces, shared, (), seeds=2) == whole
+    assert waited == [module.PAUSE]
+    assert "runs are of other processes; waits" in capsys.readouterr().out
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(

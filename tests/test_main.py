@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from search.__main__ import main
+from search.claim import claim
 from search.config import NETWORKS, RECIPES, Recipe
 from service.labels import LABELS
 from tests.conftest import TINY
@@ -57,6 +58,21 @@ def test_a_finished_training_that_is_asked_again_says_so(
     capsys.readouterr()
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("goes on after epoch 2 of 2\n")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_training_keeps_others_out_of_its_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    command = ["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]
+    with claim(out / "retrain.lock"):
+        assert main(command) == 1
+    assert "another process trains here" in capsys.readouterr().err
+    assert not list(out.iterdir())
+    assert main(command) == 0
+    assert {path.name for path in out.iterdir()} == {"artifact", "checkpoint.pt"}
 
 
 @pytest.mark.parametrize(
