@@ -59,6 +59,7 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
     "keep-duplicates": {"drop_duplicates": False},
     "no-distill": {"distill": 0.0},
     "more-distill": {"distill": 0.6},
+    "consistent": {"consistent": True},
 }
 """What each idea changes in the recipe."""
 
@@ -139,11 +140,20 @@ def pick_ideas(recipe: Recipe, names: Sequence[str] = (), taught: bool = False) 
     for name in names:
         if name not in IDEAS:
             raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
-        if change(recipe, name) == recipe:
+        if not changes(recipe, name):
             raise TrainingError(f"idea {name} changes nothing in this recipe")
     untaught = {name for name in IDEAS if change(recipe, name).distill and not taught}
-    found = [name for name in IDEAS if change(recipe, name) != recipe and name not in untaught]
+    found = [name for name in IDEAS if changes(recipe, name) and name not in untaught]
     return tuple(dict.fromkeys(names)) or tuple(found)
+
+
+def changes(recipe: Recipe, idea: str) -> bool:
+    """Whether the idea makes a difference; how teachers answer makes none without teachers."""
+    base, changed = (
+        replace(found, consistent=found.consistent and found.distill > 0)
+        for found in (recipe, change(recipe, idea))
+    )
+    return base != changed
 
 
 def change(recipe: Recipe, idea: str) -> Recipe:
