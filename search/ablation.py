@@ -1,5 +1,6 @@
-"""An ablation: a recipe and its variations over several seeds, each idea changed alone."""
+"""An ablation: a network and recipe and variations of them over several seeds, each idea alone."""
 
+import dataclasses
 import json
 import math
 import statistics
@@ -7,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import nn
@@ -60,8 +61,14 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
     "no-distill": {"distill": 0.0},
     "more-distill": {"distill": 0.6},
     "consistent": {"consistent": True},
+    "no-squeeze": {"squeeze": False},
+    "no-drop-path": {"drop_path": 0.0},
+    "no-head-dropout": {"head_dropout": 0.0},
+    "no-soften": {"soften": 0.0},
 }
-"""What each idea changes in the recipe."""
+"""The fields of the recipe or of the network that each idea changes."""
+
+Base = TypeVar("Base", Recipe, NetworkConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,7 @@ class Ablation:
     """What is compared.
 
     Attributes:
-        network: trained in every run.
+        network: trained in every run but those of ideas that change it.
         recipe: the base.
         ideas: names in `IDEAS`.
         seeds: of each recipe, from 0.
@@ -131,34 +138,38 @@ class Effect:
         return enough and self.difference > 2 * self.difference_error
 
 
-def pick_ideas(recipe: Recipe, names: Sequence[str] = (), taught: bool = False) -> tuple[str, ...]:
-    """The named ideas, or all that change something in the recipe.
+def pick_ideas(
+    network: NetworkConfig, recipe: Recipe, names: Sequence[str] = (), taught: bool = False
+) -> tuple[str, ...]:
+    """The named ideas, or all that change something; those that need teachers only if `taught`.
 
     Raises:
-        TrainingError: there is no such idea, or it changes nothing in this recipe.
+        TrainingError: there is no such idea, or it changes nothing in this network and recipe.
     """
     for name in names:
         if name not in IDEAS:
             raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
-        if not changes(recipe, name):
-            raise TrainingError(f"idea {name} changes nothing in this recipe")
+        if not changes(network, recipe, name):
+            raise TrainingError(f"idea {name} changes nothing in this network and recipe")
     untaught = {name for name in IDEAS if change(recipe, name).distill and not taught}
-    found = [name for name in IDEAS if changes(recipe, name) and name not in untaught]
+    found = [name for name in IDEAS if changes(network, recipe, name) and name not in untaught]
     return tuple(dict.fromkeys(names)) or tuple(found)
 
 
-def changes(recipe: Recipe, idea: str) -> bool:
+def changes(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
     """Whether the idea makes a difference; how teachers answer makes none without teachers."""
     base, changed = (
         replace(found, consistent=found.consistent and found.distill > 0)
         for found in (recipe, change(recipe, idea))
     )
-    return base != changed
+    return base != changed or change(network, idea) != network
 
 
-def change(recipe: Recipe, idea: str) -> Recipe:
-    """The recipe with an idea in it; as it is for `BASE`."""
-    return replace(recipe, **IDEAS.get(idea, {}))
+def change(base: Base, idea: str) -> Base:
+    """The recipe or network with what the idea changes in it; as it is for `BASE`."""
+    known = {field.name for field in dataclasses.fields(base)}
+    found = {name: value for name, value in IDEAS.get(idea, {}).items() if name in known}
+    return replace(base, **found)
 
 
 def run_ablation(
@@ -230,7 +241,7 @@ def make_plan(ablation: Ablation, idea: str, seed: int, train: Faces) -> Plan:
     recipe = change(ablation.recipe, idea)
     faces = choose_faces(recipe, train)
     teachers = tuple(ablation.teachers) if recipe.distill else ()
-    return Plan(ablation.network, recipe, seed, faces.digest(), teachers=teachers)
+    return Plan(change(ablation.network, idea), recipe, seed, faces.digest(), teachers=teachers)
 
 
 def train_run(

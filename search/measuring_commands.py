@@ -33,7 +33,7 @@ def add_ablate(commands: "Commands") -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="modern", help="the base")
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
     parser.add_argument("--seeds", type=positive, default=3, help="runs of each recipe")
-    text = "names separated by commas (default: all that change something in the recipe)"
+    text = "names separated by commas (default: all that change something)"
     parser.add_argument("--ideas", default="", help=text)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
@@ -53,10 +53,11 @@ def run_ablate(options: argparse.Namespace) -> None:
         recipe = replace(recipe, epochs=options.epochs)
     teachers = [load_artifact(folder) for folder in options.teacher]
     names = [name.strip() for name in options.ideas.split(",") if name.strip()]
+    network = NETWORKS[options.network]
     ablation = Ablation(
-        network=NETWORKS[options.network],
+        network=network,
         recipe=recipe,
-        ideas=pick_ideas(recipe, names, taught=bool(teachers)),
+        ideas=pick_ideas(network, recipe, names, taught=bool(teachers)),
         seeds=options.seeds,
         teachers={teacher.card["weights_sha256"]: teacher.network for teacher in teachers},
     )

@@ -1,7 +1,7 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from service.network import build_network
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")
+COMPACT = NETWORKS["compact"]
 FAST = replace(RECIPES["modern"], epochs=1, batch_size=16, sizes=((1.0, 48),))
 
 
@@ -72,7 +73,7 @@ def test_processes_share_the_runs_and_each_waits_for_all(
         assert (shared / "base-1.json").exists()
         shutil.copy(tmp_path / "whole" / "base-0.json", shared)
 
-    monkeypatch.setattr(module.time, "sleep", finish_elsewhere)
+    monkeypatch.setattr("time.sleep", finish_elsewhere)
     with claim(shared / "base-0.lock"):
         assert ablate(faces, shared, (), seeds=2) == whole
     assert waited == [module.PAUSE]
@@ -137,17 +138,38 @@ def test_recipes_and_teachers_that_do_not_fit_are_told_before_the_first_run(
 
 @pytest.mark.parametrize("name", ["modern", "distill"])
 def test_every_idea_changes_the_recipes_that_it_is_for(name: str) -> None:
-    found = pick_ideas(RECIPES[name], taught=True)
+    found = pick_ideas(COMPACT, RECIPES[name], taught=True)
     untaught = {"no-distill", "consistent"} if name == "modern" else set()
     assert set(IDEAS) - set(found) == untaught
-    assert "more-distill" not in pick_ideas(RECIPES["modern"])
+    assert "more-distill" not in pick_ideas(COMPACT, RECIPES["modern"])
+
+
+def test_every_idea_changes_fields_of_the_network_or_the_recipe() -> None:
+    names = {field.name for field in (*fields(COMPACT), *fields(FAST))}
+    assert {name for idea in IDEAS.values() for name in idea} <= names
+
+
+def test_ideas_of_the_network_change_it_alone(faces: Faces, tmp_path: Path) -> None:
+    network = replace(TINY, drop_path=0.5)
+    ablation = Ablation(network=network, recipe=FAST, ideas=("no-drop-path",), seeds=1)
+    run_ablation(ablation, faces, make_faces(35, seed=1), tmp_path, CPU)
+    base, changed = (
+        json.loads((tmp_path / f"{idea}-0.json").read_text())["plan"]
+        for idea in (BASE, "no-drop-path")
+    )
+    assert base["network"]["drop_path"] == 0.5
+    base["network"]["drop_path"] = 0.0
+    assert changed == base
+    assert "no-drop-path" not in pick_ideas(NETWORKS["paper"], FAST)
 
 
 def test_a_wrong_idea_is_named() -> None:
     with pytest.raises(TrainingError, match="no idea magic; there are: no-label-smoothing"):
-        pick_ideas(FAST, ["magic"])
+        pick_ideas(COMPACT, FAST, ["magic"])
     with pytest.raises(TrainingError, match="no-distill changes nothing"):
-        pick_ideas(FAST, ["no-distill"])
+        pick_ideas(COMPACT, FAST, ["no-distill"])
+    with pytest.raises(TrainingError, match="no-squeeze changes nothing"):
+        pick_ideas(NETWORKS["paper"], FAST, ["no-squeeze"])
 
 
 def test_an_idea_is_kept_where_three_seeds_show_it() -> None:
