@@ -42,8 +42,9 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
     "no-ema": {"ema_decay": 0.0},
     "no-warmup": {"warmup_epochs": 0.0},
     "constant-rate": {"schedule": "constant"},
-    # Its own usual rate comes with it; Muon's would be far too high.
+    # Their own usual rates come with them; Muon's would be far too high for AdamW.
     "adamw": {"optimizer": "adamw", "learning_rate": 2e-3},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
     "no-mirror": {"mirror": False},
     "no-rotation": {"rotation": 0.0},
     "wide-rotation": {"rotation": 25.0},

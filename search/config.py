@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 from service.preprocess import IMAGE_SIZE
 
-Optimizer = Literal["adam", "adamw", "muon"]
+Optimizer = Literal["adam", "adamw", "muon", "sgd"]
 Schedule = Literal["constant", "cosine"]
 
 DEFAULT_STORAGE: Final = "runs/search.db"
@@ -45,8 +45,9 @@ class Recipe:
     Attributes:
         epochs: passes over the training split.
         batch_size: images a step; the last, smaller batch of an epoch is left out.
-        optimizer: `adam` and `adamw` (Kingma & Ba, 2015; Loshchilov & Hutter, 2019), or
-            `muon` (Jordan, 2024) for the weight matrices with AdamW for the rest.
+        optimizer: `adam` and `adamw` (Kingma & Ba, 2015; Loshchilov & Hutter, 2019),
+            `muon` (Jordan, 2024) for the weight matrices with AdamW for the rest, or `sgd`
+            with Nesterov's momentum of 0.9, whose weight decay is an L2 penalty.
         learning_rate: peak rate; with `muon` the matrices' rate, vectors get a tenth.
         weight_decay: decoupled, on weight matrices only.
         schedule: constant, or cosine to zero after the warm-up.

@@ -111,16 +111,18 @@ def make_optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Opti
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adam":
         return [torch.optim.Adam(network.parameters(), rate, fused=True)]
-    if recipe.optimizer == "adamw":
-        groups = [
-            {"params": matrices, "weight_decay": decay},
-            {"params": vectors, "weight_decay": 0.0},
+    if recipe.optimizer == "muon":
+        return [
+            Muon(matrices, rate, momentum=0.95, weight_decay=decay),
+            torch.optim.AdamW(vectors, rate * VECTOR_SHARE, weight_decay=0.0, fused=True),
         ]
-        return [torch.optim.AdamW(groups, rate, fused=True)]
-    return [
-        Muon(matrices, rate, momentum=0.95, weight_decay=decay),
-        torch.optim.AdamW(vectors, rate * VECTOR_SHARE, weight_decay=0.0, fused=True),
+    groups = [
+        {"params": matrices, "weight_decay": decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
+    if recipe.optimizer == "sgd":
+        return [torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=True)]
+    return [torch.optim.AdamW(groups, rate, fused=True)]
 
 
 def rate_factor(recipe: Recipe, epoch: float) -> float:

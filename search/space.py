@@ -15,6 +15,13 @@ Choice = TypeVar("Choice", bound=str)
 DEPTHS: Final = tuple(f"depth_{stage}" for stage in range(1, 5))
 """Choices of the residual blocks in each stage."""
 
+RATES: Final[dict[Optimizer, tuple[float, float]]] = {
+    "adamw": (3e-4, 1e-2),
+    "muon": (5e-3, 1e-1),
+    "sgd": (1e-2, 5e-1),
+}
+"""Lowest and highest peak rate of the residual space, by optimiser."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -58,16 +65,18 @@ def suggest_residual(trial: Trial, epochs: int) -> Candidate:
         drop_path=_tenths(trial, "drop_path", 0, 2),
         head_dropout=_tenths(trial, "head_dropout", 0, 4),
     )
-    optimizer: Optimizer = _choose(trial, "optimizer", ("adamw", "muon"))
-    low, high = (3e-4, 1e-2) if optimizer == "adamw" else (5e-3, 1e-1)
+    optimizer: Optimizer = _choose(trial, "optimizer", tuple(RATES))
+    low, high = RATES[optimizer]
     # Where between both, on a logarithmic scale: an optimizer's good place says something of
     # the other's.
     place = trial.suggest_float("learning_rate_place", 0, 1)
+    decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
     recipe = Recipe(
         epochs=epochs,
         optimizer=optimizer,
         learning_rate=low * (high / low) ** place,
-        weight_decay=trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True),
+        # A penalty is worth its share of a rate that is far higher than AdamW's.
+        weight_decay=decay / 100 if optimizer == "sgd" else decay,
         schedule=_choose(trial, "schedule", get_args(Schedule)),
         warmup_epochs=min(1.0, epochs / 10),
         label_smoothing=_tenths(trial, "label_smoothing", 0, 2),

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from search import optimizer
-from search.optimizer import Muon, orthogonalize, stack
+from search.config import Recipe
+from search.optimizer import Muon, make_optimizers, orthogonalize, stack
 
 
 def make_parameters() -> list[Tensor]:
@@ -62,3 +63,17 @@ def test_two_steps_are_those_of_the_source() -> None:
         update = 2 * orthogonalize(direction.mT[None])[0].mT
         expected = expected * (1 - 0.1 * 0.5) - 0.1 * update
     torch.testing.assert_close(parameter.detach(), expected, atol=1e-3, rtol=0)
+
+
+def test_sgd_penalises_matrices_alone_and_looks_ahead() -> None:
+    network = nn.Linear(2, 1)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+        network.bias.fill_(1.0)
+    recipe = Recipe(epochs=1, optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    (sgd,) = make_optimizers(network, recipe)
+    network(torch.zeros(1, 2)).sum().backward()
+    sgd.step()
+    # Nesterov's first step is 1 + 0.9 gradients; the inputs are 0, so that the penalty is alone.
+    assert network.weight.tolist() == [[pytest.approx(1 - 0.1 * 1.9 * 0.5)] * 2]
+    assert network.bias.tolist() == [pytest.approx(1 - 0.1 * 1.9)]

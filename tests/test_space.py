@@ -90,7 +90,9 @@ class _Drawn:
 
 def test_the_residual_space_is_never_left() -> None:
     study = optuna.create_study(sampler=SlotSampler(5))
-    seen: dict[str, set[object]] = {name: set() for name in ("stem", "stride", "depth", "stages")}
+    seen: dict[str, set[object]] = {
+        name: set() for name in ("stem", "stride", "depth", "stages", "optimizer")
+    }
     for slot in range(DRAWS):
         frozen = optuna.create_trial(
             state=optuna.trial.TrialState.RUNNING, user_attrs={"slot": slot}
@@ -99,8 +101,11 @@ def test_the_residual_space_is_never_left() -> None:
         network, recipe = candidate.network, candidate.recipe
         assert isinstance(network, ResidualConfig)
         assert all(width % 8 == 0 and 16 <= width <= 96 * 8 for width in network.channels)
-        low, high = (3e-4, 1e-2) if recipe.optimizer == "adamw" else (5e-3, 1e-1)
-        assert low <= recipe.learning_rate <= high and 1e-3 <= recipe.weight_decay <= 1e-1
+        rates = {"adamw": (3e-4, 1e-2), "muon": (5e-3, 1e-1), "sgd": (1e-2, 5e-1)}
+        low, high = rates[recipe.optimizer]
+        decay = recipe.weight_decay * (100 if recipe.optimizer == "sgd" else 1)
+        assert low <= recipe.learning_rate <= high and 0.999e-3 <= decay <= 1.001e-1
+        seen["optimizer"].add(recipe.optimizer)
         assert network.drop_path <= 0.2 and network.head_dropout <= 0.4
         assert recipe.label_smoothing <= 0.2
         seen["stem"].add(network.stem_channels)
@@ -108,7 +113,7 @@ def test_the_residual_space_is_never_left() -> None:
         seen["depth"].update(network.depths)
         seen["stages"].add(len(network.channels))
     expected = {"stem": {16, 32, 48, 64}, "stride": {1, 2}, "depth": {1, 2, 3}}
-    assert seen == expected | {"stages": {2, 3, 4}}
+    assert seen == expected | {"stages": {2, 3, 4}, "optimizer": {"adamw", "muon", "sgd"}}
 
 
 def test_the_residual_space_builds() -> None:

@@ -72,9 +72,10 @@ def test_a_run_may_end_within_its_warm_up(faces: Faces) -> None:
     assert len(fit(plan_for(faces, recipe), faces, faces, CPU).history) == 1
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
-def test_it_learns(optimizer: str) -> None:
-    rate = 0.02 if optimizer == "muon" else 3e-3
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [("adam", 3e-3), ("adamw", 3e-3), ("muon", 0.02), ("sgd", 0.05)]
+)
+def test_it_learns(optimizer: str, rate: float) -> None:
     recipe = Recipe(epochs=12, batch_size=16, optimizer=optimizer, learning_rate=rate)  # type: ignore[arg-type]
     run = fit(plan_for(make_faces(210), recipe), make_faces(210), make_faces(70, 1), CPU)
     assert run.history[-1]["loss"] < 0.7 * run.history[0]["loss"]
