@@ -58,6 +58,8 @@ models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=f
 		for seed in $(SEEDS); do \
 			$(RETRAIN) --network $$network --recipe student $(TEACHERS) --seed $$seed --out runs/$${network}$${seed} || exit; \
 		done; \
+	done
+	for network in accurate compact; do \
 		$(BIN)/python -m search choose --out models/$$network $(SEEDS:%=--run runs/$${network}%/artifact) || exit; \
 	done
 

@@ -65,7 +65,6 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
     "no-squeeze": {"squeeze": False},
     "no-drop-path": {"drop_path": 0.0},
     "no-head-dropout": {"head_dropout": 0.0},
-    "no-soften": {"soften": 0.0},
 }
 """The fields of the recipe or of the network that each idea changes."""
 

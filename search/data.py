@@ -54,9 +54,16 @@ class Faces:
         return blank
 
     def absent_from(self, others: "Faces") -> NDArray[np.bool_]:
-        """Whether an image does not also stand among the others, to the byte, shape (N,)."""
+        """Whether an image does not also stand among the others, to the byte, shape (N,).
+
+        Images of a single colour count as known, also where `drop_duplicates` left them out.
+        """
         known = set(others.pixels())
-        return np.array([pixels not in known for pixels in self.pixels()], bool)
+        shown = [
+            np.ptp(image) > 0 and pixels not in known
+            for image, pixels in zip(self.images, self.pixels(), strict=True)
+        ]
+        return np.array(shown, bool)
 
     def digest(self) -> str:
         """SHA-256 (hex) over labels and pixels."""

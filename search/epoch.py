@@ -40,7 +40,8 @@ def train_epoch(
     recipe, device = plan.recipe, images.device
     # Seeding each epoch afresh makes a resumed run equal to one that never stopped.
     seed = plan.seed * 100_003 + run.epoch
-    torch.manual_seed(seed + 7919 * rank())
+    # Another one than the generator's, or dropout would draw what order and augmentation do.
+    torch.manual_seed(seed + 7919 * (rank() + 1))
     generator = torch.Generator(device).manual_seed(seed)
     order = draw_order(labels, recipe, generator)
     steps = len(labels) // recipe.batch_size

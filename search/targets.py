@@ -1,5 +1,6 @@
 """What a network is to answer, from labels and teachers."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +34,7 @@ def make_targets(
         return targets
     views = (images, images.flip(3))
     if rank() == 0:
-        print(f"first {len(teachers)} teachers answer for {len(images):,} faces", flush=True)
+        print(f"{len(images):,} faces are answered by each teacher first", flush=True)
     for teacher in teachers:
         teacher.to(images.device).to(memory_format=torch.channels_last)
     with reduced(images.device):
@@ -50,14 +51,15 @@ class Tutor(nn.Module):
 
     Args:
         recipe: gives the teachers' share of a target.
-        teachers: changed in place; those that soften stored faces do not soften augmented ones.
+        teachers: copied; those that soften stored faces do not soften augmented ones.
         device: of the faces.
     """
 
     def __init__(self, recipe: Recipe, teachers: Sequence[nn.Module], device: torch.device) -> None:
         super().__init__()
         self.share = recipe.distill
-        self.teachers = nn.ModuleList(map(without_softening, teachers)).requires_grad_(False)
+        own = [without_softening(copy.deepcopy(teacher)) for teacher in teachers]
+        self.teachers = nn.ModuleList(own).requires_grad_(False)
         self.to(device).to(memory_format=torch.channels_last).eval()
 
     def forward(self, batch: Tensor, targets: Tensor) -> Tensor:

@@ -60,6 +60,6 @@ def test_a_disk_without_locks_lets_work_go_on(
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(module.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with claim(tmp_path / "a.lock") as mine:
         assert mine

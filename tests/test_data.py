@@ -123,6 +123,14 @@ def test_duplicates_and_flat_images_go() -> None:
     assert kept.labels[kept.pixels().index(faces.images[0].tobytes())] == 3
 
 
+def test_the_same_images_are_known_with_and_without_duplicates() -> None:
+    train, others = make_faces(14), make_faces(7, seed=1)
+    train.images[0] = others.images[0] = 9
+    others.images[1] = train.images[1]
+    for known in (train, drop_duplicates(train)):
+        assert others.absent_from(known).tolist() == [False, False, *[True] * 5]
+
+
 def test_a_label_without_images_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     for file in (data / "train" / "disgust").iterdir():
         file.unlink()

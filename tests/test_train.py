@@ -114,7 +114,7 @@ def test_a_finished_run_is_not_taught_again(
     checkpoint, plan = tmp_path / "checkpoint.pt", plan_for(faces, replace(FAST, epochs=1))
     plan = replace(plan, recipe=replace(plan.recipe, distill=0.5))
     teacher = build_network(TINY)
-    for words in ("first 1 teachers answer for 70 faces\n", ""):
+    for words in ("70 faces are answered by each teacher first\n", ""):
         run = fit(plan, faces, faces, CPU, teachers=[teacher], checkpoint=checkpoint)
         assert run.epoch == 1
         assert capsys.readouterr().out == words
@@ -161,9 +161,11 @@ def test_a_tutor_answers_for_the_faces_at_hand_as_they_are() -> None:
     hard = start(Plan(TINY, FAST, 0, ""), CPU).network.eval()
     recipe = replace(FAST, distill=0.25, consistent=True)
     batch, targets = torch.randn(5, 1, 40, 40), torch.eye(7)[:5]
-    expected = 0.75 * targets + 0.25 * hard(batch).softmax(1)
+    expected, soft = 0.75 * targets + 0.25 * hard(batch).softmax(1), teacher(batch)
     mixed = Tutor(recipe, [teacher], CPU)(batch, targets)
     torch.testing.assert_close(mixed, expected, atol=5e-3, rtol=0)
+    # The next run of an ablation has the same teacher.
+    assert torch.equal(teacher(batch), soft) and not torch.equal(hard(batch), soft)
 
 
 def test_with_the_whole_share_only_the_teachers_count(faces: Faces) -> None:
