@@ -161,6 +161,13 @@ RECIPES: Final[dict[str, Recipe]] = {
 }
 
 
+def adapt(recipe: Recipe, network: NetworkConfig) -> Recipe:
+    """The recipe, without smaller early images for a network that takes one size only."""
+    if isinstance(network, PlainConfig):
+        return replace(recipe, sizes=((1.0, IMAGE_SIZE),))
+    return recipe
+
+
 TAUGHT: Final = tuple(name for name, recipe in RECIPES.items() if recipe.distill)
 """The recipes that need teachers."""
 

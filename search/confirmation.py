@@ -103,6 +103,7 @@ def confirmation_templates(
             attributes = {
                 "slot": slot,
                 "confirms": trial.number,
+                "seeds": seeds,
                 "seed": derive_seed(study_seed, "confirmation", slot),
             }
             templates[slot] = create_trial(
@@ -124,9 +125,16 @@ def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
         repeats[trial.user_attrs["confirms"]].append(trial)
     trials = {trial.number: trial for trial in best_trials(study)}
     ranked = [_confirm(trials[number], found) for number, found in repeats.items()]
-    slots = group_slots(confirmation.get_trials(deepcopy=False))
-    done = Counter(trial.user_attrs["confirms"] for trial in settled_trials(confirmation, slots))
-    return sorted(ranked, key=lambda confirmed: (-done[confirmed.trial], -confirmed.mean))
+    begun = confirmation.get_trials(deepcopy=False)
+    settled = settled_trials(confirmation, group_slots(begun))
+    done = Counter(trial.user_attrs["confirms"] for trial in settled)
+    # Another call may ask for more seeds, of those that are the best by then. Trials of older
+    # versions do not tell how many there are to be.
+    most, wanted = max(done.values(), default=0), Counter[int]()
+    for trial in begun:
+        number = trial.user_attrs["confirms"]
+        wanted[number] = max(wanted[number], trial.user_attrs.get("seeds", most))
+    return sorted(ranked, key=lambda c: (done[c.trial] < wanted[c.trial], -c.mean))
 
 
 def _confirm(trial: FrozenTrial, repeats: Sequence[FrozenTrial]) -> Confirmed:

@@ -16,7 +16,7 @@ from search.arguments import (
     positive,
     refuse_unused,
 )
-from search.config import NETWORKS, RECIPES
+from search.config import NETWORKS, RECIPES, adapt
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def run_ablate(options: argparse.Namespace) -> None:
     from service.artifact import load_artifact
     from service.device import pick_device
 
-    recipe = RECIPES[options.recipe]
+    network = NETWORKS[options.network]
+    recipe = adapt(RECIPES[options.recipe], network)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     teachers = [load_artifact(folder) for folder in options.teacher]
     names = [name.strip() for name in options.ideas.split(",") if name.strip()]
-    network = NETWORKS[options.network]
     ablation = Ablation(
         network=network,
         recipe=recipe,

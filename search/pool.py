@@ -13,13 +13,12 @@ from typing import Final
 
 import optuna
 import torch
-from optuna.storages import RDBStorage
 
 from search.data import load_split
 from search.errors import DataError, StudyError
 from search.outcome import count_trained
 from search.phase import Phase, Search, fill_here
-from search.slots import AHEAD, close_surplus, count_done, open_slots
+from search.slots import AHEAD, count_done, open_slots
 from search.stop import raise_again, raise_on_signals
 from search.storage import connect, lost_storage_told
 from search.study import find_study, open_study
@@ -29,7 +28,7 @@ MAX_FRUITLESS_DEATHS: Final = 8
 """Workers that may die one after the other without a trial trained before the search stops."""
 
 
-def fill_by_workers(search: Search, phase: Phase, storage: RDBStorage, study: optuna.Study) -> None:
+def fill_by_workers(search: Search, phase: Phase, study: optuna.Study) -> None:
     """Have a phase filled by `search.workers` processes; they end with this call.
 
     Raises:
@@ -49,7 +48,6 @@ def fill_by_workers(search: Search, phase: Phase, storage: RDBStorage, study: op
             worker.terminate()
         for worker in workers:
             worker.join()
-        close_surplus(study, storage, phase.wanted)
 
 
 def open_ahead(search: Search, phase: Phase, study: optuna.Study) -> None:
@@ -122,9 +120,9 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     device = pick_device(search.device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", index % torch.cuda.device_count())
-    # PyTorch's own number heeds OMP_NUM_THREADS.
-    share = len(os.sched_getaffinity(0)) // search.workers
-    torch.set_num_threads(max(1, min(share, torch.get_num_threads())))
+    # Who sets it means each process.
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // search.workers))
     try:
         with lost_storage_told():
             storage = connect(search.storage, search.heartbeat)

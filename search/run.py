@@ -18,6 +18,7 @@ from search.outcome import tell_none_complete
 from search.phase import Phase, Search, fill_here
 from search.pool import fill_by_workers
 from search.progress import StudyProgress
+from search.slots import close_surplus
 from search.stop import raise_on_signals
 from search.storage import connect, lost_storage_told
 from search.study import open_study
@@ -66,7 +67,10 @@ def fill(search: Search, phase: Phase) -> None:
     storage = connect(search.storage, search.heartbeat)
     study = open_study(storage, phase.name, phase.protocol)
     with StudyProgress(study, phase.wanted, search.workers, phase.protocol.epochs):
-        if search.workers == 1:
-            fill_here(search, phase, storage, study, pick_device(search.device))
-        else:
-            fill_by_workers(search, phase, storage, study)
+        try:
+            if search.workers == 1:
+                fill_here(search, phase, storage, study, pick_device(search.device))
+            else:
+                fill_by_workers(search, phase, study)
+        finally:
+            close_surplus(study, storage, phase.wanted)

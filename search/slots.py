@@ -22,7 +22,7 @@ from sqlalchemy import update
 MAX_DEATHS: Final = 3
 """Workers that may die within one slot before it is given up."""
 
-LASTING: Final[tuple[str, ...]] = ("slot", "seed", "confirms")
+LASTING: Final[tuple[str, ...]] = ("slot", "seed", "confirms", "seeds")
 """Attributes that a slot's trials share; the others tell of one trial's training."""
 
 AHEAD: Final = 16

@@ -89,6 +89,9 @@ def suggest_residual(trial: Trial, epochs: int) -> Candidate:
     return Candidate(network, recipe)
 
 
+VERSIONS: Final = {"paper": 1, "residual": 2}
+"""Number of each space, higher with every change: a study cannot go on in another space."""
+
 SPACES: Final[dict[str, Callable[[Trial, int], Candidate]]] = {
     "paper": suggest_paper,
     "residual": suggest_residual,

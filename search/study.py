@@ -39,6 +39,7 @@ class Protocol:
 
     Attributes:
         space: name in `search.space.SPACES`.
+        space_version: its number in `search.space.VERSIONS`.
         epochs: of each trial.
         sampler: name in `SAMPLERS`.
         pruner: name in `PRUNERS`.
@@ -50,6 +51,7 @@ class Protocol:
     """
 
     space: str = "paper"
+    space_version: int = 1
     epochs: int = 20
     sampler: str = "random"
     pruner: str = "none"
@@ -84,8 +86,8 @@ def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Stu
         if study.get_trials(deepcopy=False):
             raise StudyError(f"study {name} was not made by this program")
         study.set_user_attr("protocol", wanted)
-    # Studies from before there were several have no such field.
-    elif {"objectives": "accuracy"} | found != wanted:
+    # Older studies lack these fields.
+    elif (found := {"objectives": "accuracy", "space_version": 1} | found) != wanted:
         differences = _tell_difference(found, wanted)
         words = "choose another --study, or the options that it was begun with"
         raise StudyError(f"study {name} was begun otherwise: {differences}; {words}")
@@ -117,8 +119,10 @@ def _tell_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     words = [
         f"{key} is {found.get(key)!r} there, {wanted[key]!r} here"
         for key in differing
-        if key != "data_digest"
+        if key not in ("data_digest", "space_version")
     ]
+    if {"space", "space_version"} & set(differing) == {"space_version"}:
+        words.append(f"the {wanted['space']} space has changed since then")
     if "data_digest" in differing:
         words.append(_tell_data(found.get("data_digest", ""), wanted["data_digest"]))
     return "; ".join(words)

@@ -15,7 +15,7 @@ from search.arguments import (
     refuse_unused,
     seed,
 )
-from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe
+from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe, adapt
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -78,11 +78,14 @@ def run_run(options: argparse.Namespace) -> None:
     """Search."""
     from search.phase import Search, digest_data
     from search.run import run_search
+    from search.space import VERSIONS
     from search.study import Protocol
 
     preset = PRESETS[options.preset]
+    space = options.space or preset.space
     protocol = Protocol(
-        space=options.space or preset.space,
+        space=space,
+        space_version=VERSIONS[space],
         epochs=options.epochs or preset.epochs,
         sampler=options.sampler or preset.sampler,
         pruner=options.pruner or preset.pruner,
@@ -151,8 +154,11 @@ def run_retrain(options: argparse.Namespace) -> None:
 
         chosen = find_trial(options.storage, options.study, options.trial)
         name, network, recipe, lineage = chosen.name, chosen.network, chosen.recipe, chosen.lineage
-        print(f"trial {lineage['trial']} of study {lineage['study']}, by {lineage['chosen_by']}")
-    recipe = choose_recipe(options, recipe)
+        trial, study = lineage["trial"], lineage["study"]
+        print(f"trial {trial} of study {study}, by {lineage['chosen_by']}")
+        if options.trial is None:
+            print(f"the same again, whatever is the best by then: --trial {trial}")
+    recipe = adapt(choose_recipe(options, recipe), network)
     device = own_device(pick_device(options.device))
     with processes(device):
         folder = retrain(

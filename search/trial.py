@@ -18,8 +18,8 @@ from search.study import Protocol
 from search.train import fit
 from service.network import build_network, config_to_dict, count_flops, count_parameters
 
-NO_MEMORY: Final = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What stands in PyTorch's errors of a CPU on Linux and on Windows, and of CUDA's libraries."""
+NO_MEMORY: Final = ("can't allocate memory", "not enough memory", "ALLOC_FAILED", "out of memory")
+"""What stands in PyTorch's errors of a CPU on Linux and Windows, of CUDA's libraries and CUDA."""
 
 
 class TrialFailedError(RuntimeError):

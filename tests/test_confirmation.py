@@ -63,3 +63,13 @@ def test_a_confirmation_that_is_not_over_ranks_last() -> None:
     ranked = rank_confirmed(study, confirmation)
     assert [(one.trial, len(one.values)) for one in ranked] == [(2, 1), (4, 2), (3, 1)]
     assert ranked[1].unseen == pytest.approx(0.39)
+
+
+def test_a_configuration_that_had_fewer_seeds_is_not_ranked_last_for_it() -> None:
+    study, confirmation = make_study(["maximize"]), optuna.create_study(direction="maximize")
+    for number, seeds, done, value in ((3, 3, 3, 0.5), (4, 2, 2, 0.6), (5, 2, 1, 0.7)):
+        for index in range(done):
+            slot = number * SEEDS_PER_SLOT + index
+            attributes = {"confirms": number, "slot": slot, "seeds": seeds}
+            confirmation.add_trial(create_trial(value=value, user_attrs=attributes))
+    assert [one.trial for one in rank_confirmed(study, confirmation)] == [4, 3, 5]

@@ -68,7 +68,7 @@ def test_workers_that_leave_early_do_not_look_like_a_whole_search(
     storage = connect(search.storage)
     study = open_study(storage, "s", PROTOCOL)
     with pytest.raises(StudyError, match="left with 0 of 2 trials done"):
-        pool.fill_by_workers(search, PHASE, storage, study)
+        pool.fill_by_workers(search, PHASE, study)
 
 
 def test_a_fault_that_kills_every_worker_stops_the_search(
@@ -94,7 +94,7 @@ def test_a_fault_that_kills_every_worker_stops_the_search(
     monkeypatch.setattr(pool, "start_worker", die_in_a_trial)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(StudyError, match="workers died without a trial trained"):
-        pool.fill_by_workers(search, phase, storage, study)
+        pool.fill_by_workers(search, phase, study)
     assert count_done(study, phase.wanted) < 5
 
 

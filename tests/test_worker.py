@@ -241,6 +241,7 @@ def test_nobody_leaves_before_all_is_done(
     [
         (Protocol(data_digest="other"), "the train split has digest digest there, other here"),
         (Protocol(data_digest="digest", space="residual"), "space is 'paper' there"),
+        (Protocol(data_digest="digest", space_version=2), "the paper space has changed since then"),
     ],
 )
 def test_a_study_of_something_else_is_refused(
@@ -250,11 +251,11 @@ def test_a_study_of_something_else_is_refused(
         open_study(storage, study.study_name, other)
 
 
-def test_a_study_from_before_there_were_several_objectives_goes_on(
+def test_a_study_from_before_there_were_several_objectives_and_versions_goes_on(
     study: Study, storage: RDBStorage
 ) -> None:
-    fields = study.user_attrs["protocol"]
-    study.set_user_attr("protocol", {k: v for k, v in fields.items() if k != "objectives"})
+    fields, later = study.user_attrs["protocol"], ("objectives", "space_version")
+    study.set_user_attr("protocol", {k: v for k, v in fields.items() if k not in later})
     open_study(storage, study.study_name, PROTOCOL)
     assert find_study(storage, study.study_name)[1] == PROTOCOL
 
