@@ -257,7 +257,7 @@ def train_run(
         teachers=list(ablation.teachers.values()) if plan.teachers else (),
         checkpoint=checkpoint,
         begin=progress.begin,
-        report=progress.show,
+        report=lambda history: progress.show(history[-1]),
     )
     kept = write_run(path, plan.fields(splits[1]), finished.history)
     checkpoint.unlink(missing_ok=True)

@@ -69,6 +69,14 @@ def add_teacher(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """`--set`, any number of times."""
+    text = "change a field of the recipe, such as erase=0 or batch_size=512; may be given again"
+    parser.add_argument(
+        "--set", dest="changes", metavar="NAME=VALUE", action="append", default=[], help=text
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device`."""
     text = "auto, cpu, cuda or cuda:N"

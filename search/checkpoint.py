@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from search.config import recipe_from_dict
-from search.errors import TrainingError
+from search.errors import CheckpointError
 from service.artifact import write_whole
 
 INTERVAL: Final = 10.0
@@ -18,19 +18,25 @@ INTERVAL: Final = 10.0
 
 
 class Clock:
-    """Tells when a checkpoint is due: at first, since a full disk should be told of early.
+    """Tells after which epochs a checkpoint is due.
 
-    Not at every epoch: on a GPU one can be shorter than the writing of a checkpoint.
+    Not after every one: on a GPU one can be shorter than the writing of a checkpoint.
+
+    Args:
+        interval: seconds between two of them.
+        edges: also after the first epoch, since a full disk should be told of early, and after
+            the last one.
     """
 
-    def __init__(self) -> None:
-        self._last = -math.inf
+    def __init__(self, interval: float = INTERVAL, edges: bool = True) -> None:
+        self.interval, self.edges = interval, edges
+        self._last = -math.inf if edges else time.monotonic()
 
-    def due(self) -> bool:
-        """Whether `INTERVAL` has passed since the last time that this said yes."""
+    def due(self, ended: bool = False) -> bool:
+        """Whether one is due now; the interval then begins anew."""
         now = time.monotonic()
-        if now - self._last < INTERVAL:
-            return False
+        if now - self._last < self.interval:
+            return ended and self.edges
         self._last = now
         return True
 
@@ -39,7 +45,7 @@ def write_checkpoint(path: Path, plan: dict[str, Any], state: dict[str, Any]) ->
     """Replace the checkpoint in one step, so that a kill leaves the old one or the new.
 
     Raises:
-        TrainingError: the file cannot be written (full disk); the old one stays.
+        CheckpointError: the file cannot be written (full disk); the old one stays.
     """
     # Through memory: on a full disk torch's own writer ends in an error without a cause.
     buffer = io.BytesIO()
@@ -48,7 +54,7 @@ def write_checkpoint(path: Path, plan: dict[str, Any], state: dict[str, Any]) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, buffer.getbuffer())
     except OSError as error:
-        raise TrainingError(
+        raise CheckpointError(
             f"{path}: not written, {error.strerror}; the checkpoint before it stays"
         ) from None
 
@@ -57,7 +63,7 @@ def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """The run's state in a checkpoint of this very plan.
 
     Raises:
-        TrainingError: the file is torn, or of another network, recipe, seed or data.
+        CheckpointError: the file is torn, or of another network, recipe, seed or data.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -66,10 +72,10 @@ def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
         found["recipe"] = asdict(recipe_from_dict(found["recipe"]))
         found.setdefault("validation_digest", plan["validation_digest"])
     except Exception as error:
-        raise TrainingError(f"{path}: not a readable checkpoint ({error})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
     differing = [key for key in plan if found.get(key) != plan[key]]
     if differing:
-        raise TrainingError(
+        raise CheckpointError(
             f"{path}: checkpoint of another run, {', '.join(differing)} differs; "
             "name another output folder or remove it"
         )

@@ -1,10 +1,13 @@
 """Named networks and training recipes; every choice of a run is a field of one of these."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from search.errors import OptionsError
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 from service.preprocess import IMAGE_SIZE
 
@@ -159,6 +162,31 @@ RECIPES: Final[dict[str, Recipe]] = {
         distill=0.6,
     ),
 }
+
+
+def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe with some of its fields changed.
+
+    Args:
+        recipe: the base.
+        changes: `name=value` each, such as `erase=0`, `optimizer=sgd` or `mirror=false`.
+
+    Raises:
+        OptionsError: no such field, or a value that it does not take.
+    """
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    values = dataclasses.asdict(recipe)
+    for text in changes:
+        name, sign, value = text.partition("=")
+        if name not in names or not sign:
+            raise OptionsError(f"--set {text}: not name=value with one of {', '.join(names)}")
+        values[name] = value
+    try:
+        return TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise OptionsError(f"--set {place}: {first['msg']}".replace("--set :", "--set:")) from None
 
 
 def adapt(recipe: Recipe, network: NetworkConfig) -> Recipe:

@@ -59,11 +59,7 @@ class Faces:
         Images of a single colour count as known, also where `drop_duplicates` left them out.
         """
         known = set(others.pixels())
-        shown = [
-            np.ptp(image) > 0 and pixels not in known
-            for image, pixels in zip(self.images, self.pixels(), strict=True)
-        ]
-        return np.array(shown, bool)
+        return np.array([pixels not in known for pixels in self.pixels()], bool) & ~self.blank()
 
     def digest(self) -> str:
         """SHA-256 (hex) over labels and pixels."""

@@ -14,7 +14,11 @@ class AbsentSplitError(DataError):
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on, or a checkpoint does not belong to this run."""
+    """Training cannot go on."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is torn, of another run, or cannot be written."""
 
 
 class StoppedError(RuntimeError):
@@ -27,6 +31,10 @@ class StoppedError(RuntimeError):
     def __init__(self, signal: int) -> None:
         super().__init__("stopped and saved")
         self.signal = signal
+
+
+class TrialFailedError(RuntimeError):
+    """The configuration cannot be trained; the message is the reason to record."""
 
 
 class StudyError(RuntimeError):

@@ -10,13 +10,14 @@ from search.arguments import (
     add_artifact,
     add_data,
     add_device,
+    add_set,
     add_split,
     add_storage,
     add_teacher,
     positive,
     refuse_unused,
 )
-from search.config import NETWORKS, RECIPES, adapt
+from search.config import NETWORKS, RECIPES, adapt, set_fields
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_ablate(commands: "Commands") -> None:
     add_device(parser)
     parser.add_argument("--network", choices=NETWORKS, default="compact")
     parser.add_argument("--recipe", choices=RECIPES, default="modern", help="the base")
+    add_set(parser)
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
     parser.add_argument("--seeds", type=positive, default=3, help="runs of each recipe")
     text = "names separated by commas (default: all that change something)"
@@ -49,7 +51,7 @@ def run_ablate(options: argparse.Namespace) -> None:
     from service.device import pick_device
 
     network = NETWORKS[options.network]
-    recipe = adapt(RECIPES[options.recipe], network)
+    recipe = adapt(set_fields(RECIPES[options.recipe], options.changes), network)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     teachers = [load_artifact(folder) for folder in options.teacher]

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import optuna
 import torch
+from optuna import Trial
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
@@ -14,6 +15,7 @@ from search.data import Faces, load_split
 from search.errors import StudyError
 from search.study import Protocol
 from search.trial import train_trial
+from search.trial_checkpoint import find_folder, trial_checkpoint
 from search.worker import work
 
 
@@ -74,8 +76,10 @@ def fill_here(
     """Work in this process until the phase is done."""
     if digest_data(search.data) != phase.protocol.data_digest:
         raise StudyError(f"{search.data} changed since the study was begun")
-    train, validation = load_splits(search.data)
-    objective = partial(
-        train_trial, protocol=phase.protocol, train=train, validation=validation, device=device
-    )
+    splits, folder = load_splits(search.data), find_folder(search.storage, phase.name)
+
+    def objective(trial: Trial) -> tuple[float, ...]:
+        with trial_checkpoint(folder, trial.user_attrs["slot"]) as path:
+            return train_trial(trial, phase.protocol, *splits, device, checkpoint=path)
+
     work(study, storage, phase.wanted, objective, phase.templates)

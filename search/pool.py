@@ -15,7 +15,7 @@ import optuna
 import torch
 
 from search.data import load_split
-from search.errors import DataError, StudyError
+from search.errors import DataError, StoppedError, StudyError
 from search.outcome import count_trained
 from search.phase import Phase, Search, fill_here
 from search.slots import AHEAD, count_done, open_slots
@@ -132,7 +132,7 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
             fill_here(search, phase, storage, study, device)
     except (StudyError, DataError) as error:
         faults.put(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
         # Unless the parent wants it, another worker is to take its place.
         sys.exit(128 + signal.SIGTERM)
     finally:

@@ -1,5 +1,6 @@
 """The long training of one network: checkpoint, curves, artifact."""
 
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from search.calibrate import calibrate
 from search.claim import claim
 from search.config import Recipe
 from search.data import Faces, load_split
-from search.distributed import rank
+from search.distributed import rank, world
 from search.duration import format_seconds
 from search.errors import TrainingError
 from search.history import write_history
@@ -21,6 +22,7 @@ from search.plan import Plan, Run, choose_faces
 from search.robustness import FAULTS, record_robustness
 from search.train import fit
 from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
+from service.device import pick_precision
 from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
 
 FER2013_VALIDATION = "ac459d71fc236fb7e22a8c010486a35597d4e4a09336c94cec68dce9909a50b7"
@@ -60,7 +62,7 @@ def retrain(
         data: FER2013 in any form `search.data.load_split` reads.
         network: what to build.
         recipe: how to train it.
-        out: folder for `checkpoint.pt` and `artifact/`, with the curve in its `history.csv`.
+        out: folder for `checkpoint.pt`, the curve in `history.csv`, and `artifact/` in the end.
         name: the model's name in its card.
         seed: fixes weights, order and augmentation.
         device: CPU or CUDA.
@@ -92,8 +94,13 @@ def retrain(
         start_from=first.card["weights_sha256"] if first else None,
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
+    progress = Progress(recipe.epochs)
+
+    def report(history: list[dict[str, float]]) -> None:
+        write_history(out / HISTORY_FILE, history)
+        progress.show(history[-1])
+
     with alone(out):
-        progress = Progress(recipe.epochs)
         run = fit(
             plan,
             train,
@@ -104,7 +111,7 @@ def retrain(
             checkpoint=out / "checkpoint.pt",
             compiled=compiled,
             begin=progress.begin,
-            report=progress.show,
+            report=report,
         )
         if rank() == 0:
             facts = describe(plan, run, validation, name)
@@ -209,6 +216,19 @@ def find_terms(validation_digest: str) -> dict[str, str]:
     return FER2013_TERMS if validation_digest == FER2013_VALIDATION else OTHER_TERMS
 
 
+def tell_machine(run: Run) -> dict[str, Any]:
+    """What a run's weights depend on besides its plan, as it was at the end."""
+    device = next(run.network.parameters()).device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "torch": str(torch.__version__),
+        "device": gpu or f"CPU, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "precision": str(pick_precision(device)).removeprefix("torch."),
+        "processes": world(),
+    }
+
+
 def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, Any]:
     """The card's facts about a finished run."""
     last = run.history[-1]
@@ -229,6 +249,7 @@ def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, An
             "terms": data["terms"],
         },
         "commit": run.commit,
+        "trained_with": tell_machine(run),
         "licence": data["licence"],
         "metrics": {
             "validation": {

@@ -22,6 +22,7 @@ from search.slots import close_surplus
 from search.stop import raise_on_signals
 from search.storage import connect, lost_storage_told
 from search.study import open_study
+from search.trial_checkpoint import discard, find_folder
 from service.device import pick_device
 
 
@@ -74,3 +75,4 @@ def fill(search: Search, phase: Phase) -> None:
                 fill_by_workers(search, phase, study)
         finally:
             close_surplus(study, storage, phase.wanted)
+    discard(find_folder(search.storage, phase.name))

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C as a wish to save and leave."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -61,6 +62,8 @@ class StopWish:
         """Remember the signal; a second one acts as it does without this class."""
         self.signal = number
         signal.signal(number, signal.default_int_handler)
+        if number == signal.SIGINT:
+            print("stops after this step; again, and it is not saved", file=sys.stderr, flush=True)
 
     def error(self) -> StoppedError:
         """What to raise once all is saved."""
@@ -69,10 +72,12 @@ class StopWish:
 
 @contextmanager
 def catch_stop() -> Iterator[StopWish]:
-    """Within, SIGTERM and SIGINT set the wish; needs the main thread."""
+    """Within, SIGTERM and SIGINT set the wish, but for what was ignored; needs the main thread."""
     wish = StopWish()
     before = {
-        number: signal.signal(number, wish.note) for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, wish.note)
+        for number in (signal.SIGTERM, signal.SIGINT)
+        if signal.getsignal(number) != signal.SIG_IGN
     }
     try:
         yield wish

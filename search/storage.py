@@ -72,9 +72,9 @@ def find_url(storage: str, create: bool) -> str:
         raise StudyError(f"storage {storage!r} {words}; a path may begin with ./")
     else:
         url = SQLITE + storage
-    if not url.startswith(SQLITE):
+    file = find_file(storage)
+    if file is None:
         return url
-    file = Path(url.removeprefix(SQLITE).partition("?")[0])
     if not create and not file.exists():
         raise StudyError(f"there is no database {file}")
     if file.parent == Path(DEFAULT_STORAGE).parent:
@@ -82,6 +82,13 @@ def find_url(storage: str, create: bool) -> str:
     if not file.parent.is_dir():
         raise StudyError(f"storage {storage}: there is no folder {file.parent}")
     return url
+
+
+def find_file(storage: str) -> Path | None:
+    """The file of an SQLite storage given as URL or path; None for other databases."""
+    if "://" in storage and not storage.startswith(SQLITE):
+        return None
+    return Path(storage.removeprefix(SQLITE).partition("?")[0])
 
 
 @contextmanager

@@ -27,9 +27,10 @@ def fit(
     initial: nn.Module | None = None,
     teachers: Sequence[nn.Module] = (),
     checkpoint: Path | None = None,
+    clock: Clock | None = None,
     compiled: bool = False,
     begin: Callable[[float], None] = lambda _: None,
-    report: Callable[[dict[str, float]], None] = lambda _: None,
+    report: Callable[[list[dict[str, float]]], None] = lambda _: None,
 ) -> Run:
     """Train a network from its plan, resuming from the checkpoint if that exists.
 
@@ -43,20 +44,21 @@ def fit(
         device: CPU or CUDA.
         initial: network of the plan's `start_from`.
         teachers: networks of the plan's `teachers`.
-        checkpoint: file rewritten, whole or not at all, after the first epoch and every further
-            one of ten seconds; about every ten seconds where epochs are shorter.
+        checkpoint: file rewritten, whole or not at all, when the clock tells.
+        clock: by default it tells of the first epoch, of the last and of every further one of
+            ten seconds, or about every ten seconds where epochs are shorter.
         compiled: whether `torch.compile` fuses the network; a minute for each size of images.
         begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
             within the fourth.
-        report: called with each epoch's figures: `epoch`, `loss`, `accuracy`,
-            `images_per_second` and those of `search.inference.measure`.
+        report: called after each epoch with the figures of all until then: `epoch`, `loss`,
+            `accuracy`, `images_per_second` and those of `search.inference.measure`.
 
     Returns:
         The finished run; its `average` is the network to keep.
 
     Raises:
-        TrainingError: the loss is not finite, a batch has too few faces, or the checkpoint is
-            of another plan, torn or cannot be written.
+        TrainingError: the loss is not finite, or a batch has too few faces.
+        CheckpointError: the checkpoint is of another plan, torn or cannot be written.
         StoppedError: a signal asked to stop; all is saved.
     """
     check_batches(plan.recipe, len(train))
@@ -81,17 +83,18 @@ def fit(
     targets = make_targets(plan.recipe, images, labels, teachers)
     if rank() == 0:
         begin(run.epoch + run.pause.get("step", 0) / (len(train) // plan.recipe.batch_size))
-    clock, step = Clock(), make_step(run)
+    clock, step = clock or Clock(), make_step(run)
     with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
         while run.epoch < plan.recipe.epochs:
             figures = train_epoch(run, plan, step, images, labels, targets=targets, stop=wish)
             if figures:
                 run.history.append(figures | measure(run.average, *held_out, unseen))
-            ended = run.epoch == plan.recipe.epochs
-            if checkpoint and rank() == 0 and (wish or ended or clock.due()):
-                write_checkpoint(checkpoint, known, run.state())
             if figures and rank() == 0:
-                report(run.history[-1])
-            if wish:
+                report(run.history)
+            # A wish that comes while this is written is heeded after the next step.
+            stopping, ended = bool(wish), run.epoch == plan.recipe.epochs
+            if checkpoint and rank() == 0 and (stopping or clock.due(ended)):
+                write_checkpoint(checkpoint, known, run.state())
+            if stopping:
                 raise wish.error()
     return run

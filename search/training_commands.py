@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from search.arguments import (
     add_data,
     add_device,
+    add_set,
     add_storage,
     add_teacher,
     count,
@@ -15,7 +16,7 @@ from search.arguments import (
     refuse_unused,
     seed,
 )
-from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe, adapt
+from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe, adapt, set_fields
 from search.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def add_retrain(commands: "Commands") -> None:
     add_storage(parser)
     text = "how to train; `trial` is the trial's own way (default: modern)"
     parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
+    add_set(parser)
     parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
     parser.add_argument("--seed", type=seed, default=0)
     text = "artifact of the same network to go on from"
@@ -183,11 +185,12 @@ def choose_recipe(options: argparse.Namespace, of_trial: Recipe | None) -> Recip
 
     Raises:
         OptionsError: the trial's recipe without a trial, teachers without a use, or none for a
-            recipe that needs them.
+            recipe that needs them; or as `set_fields`.
     """
     recipe = of_trial if options.recipe == "trial" else RECIPES[options.recipe]
     if recipe is None:
         raise OptionsError("--recipe trial needs --study")
+    recipe = set_fields(recipe, options.changes)
     if options.teacher and not recipe.distill:
         raise OptionsError(
             f"--teacher has no use in the recipe {options.recipe}; {', '.join(TAUGHT)} use it"

@@ -1,14 +1,16 @@
 """One trial: a configuration drawn, trained for some epochs, measured on validation."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 import optuna
 import torch
 from optuna import Trial, TrialPruned
 
+from search.checkpoint import Clock
 from search.data import Faces
-from search.errors import StudyError, TrainingError
+from search.errors import CheckpointError, StudyError, TrainingError, TrialFailedError
 from search.outcome import report_accuracy
 from search.plan import Plan, check_batches, choose_faces
 from search.sampler import derive_seed
@@ -16,20 +18,31 @@ from search.space import SPACES, Candidate
 from search.stop import raise_again
 from search.study import Protocol
 from search.train import fit
+from search.trial_checkpoint import INTERVAL, read_epochs
 from service.network import build_network, config_to_dict, count_flops, count_parameters
 
 NO_MEMORY: Final = ("can't allocate memory", "not enough memory", "ALLOC_FAILED", "out of memory")
 """What stands in PyTorch's errors of a CPU on Linux and Windows, of CUDA's libraries and CUDA."""
 
 
-class TrialFailedError(RuntimeError):
-    """The configuration cannot be trained; the message is the reason to record."""
-
-
 def train_trial(
-    trial: Trial, protocol: Protocol, train: Faces, validation: Faces, device: torch.device
+    trial: Trial,
+    protocol: Protocol,
+    train: Faces,
+    validation: Faces,
+    device: torch.device,
+    *,
+    checkpoint: Path | None = None,
 ) -> tuple[float, ...]:
     """Train a trial's network.
+
+    Args:
+        trial: new, of a slot.
+        protocol: of its study.
+        train: faces to learn from.
+        validation: faces to measure on after every epoch.
+        device: CPU or CUDA.
+        checkpoint: what an earlier trial of the slot left is gone on from; a signal leaves one.
 
     Returns:
         Validation accuracy, 0 to 1, after the last epoch; with the objectives `accuracy,flops`
@@ -39,7 +52,8 @@ def train_trial(
         TrialPruned: larger or costlier than the protocol allows, or stopped by the pruner;
             the trial's attribute `reason` says which.
         TrialFailedError: out of memory, or a loss that is not finite.
-        StudyError: there are too few faces for a batch.
+        StudyError: there are too few faces for a batch, or a checkpoint cannot be written.
+        StoppedError: a signal asked to stop; all is in the checkpoint.
     """
     candidate = SPACES[protocol.space](trial, protocol.epochs)
     check_cost(trial, candidate, protocol)
@@ -53,7 +67,8 @@ def train_trial(
         raise StudyError(str(error)) from None
     plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
 
-    def report(figures: dict[str, float]) -> None:
+    def report(history: list[dict[str, float]]) -> None:
+        figures = history[-1]
         raise_again()
         report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
         trial.set_user_attr("images_per_second", round(figures["images_per_second"], 1))
@@ -63,8 +78,15 @@ def train_trial(
             trial.set_user_attr("reason", f"pruned after epoch {figures['epoch']:.0f}")
             raise TrialPruned
 
+    if checkpoint:
+        for figures in read_epochs(checkpoint, plan.fields(validation)):
+            report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
+    kept: dict[str, Any] = {"checkpoint": checkpoint, "clock": Clock(INTERVAL, edges=False)}
     try:
-        run = fit(plan, faces, validation, device, report=report)
+        run = fit(plan, faces, validation, device, report=report, **kept)
+    except CheckpointError as error:
+        # A full disk says nothing of the configuration.
+        raise StudyError(str(error)) from None
     except TrainingError as error:
         raise TrialFailedError(str(error)) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

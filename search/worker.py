@@ -12,15 +12,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.errors import StudyError
+from search.errors import StoppedError, StudyError, TrialFailedError
 from search.slots import claim_slot, count_done, open_slots
 from search.storage import STORAGE_ERRORS
-from search.trial import TrialFailedError
 
 Objective = Callable[[Trial], float | Sequence[float]]
 """Trains a trial; returns its value for each objective."""
 
 LOG: Final = logging.getLogger(__name__)
+
+STOPPED: Final = (KeyboardInterrupt, StoppedError, StudyError)
+"""What ends a worker and says nothing of its trial."""
 
 POLL_SECONDS: Final = 2.0
 """Pause of a worker that finds nothing to do while others, who may die, still run."""
@@ -35,7 +37,7 @@ def work(
 ) -> None:
     """Run trials until every wanted slot is done.
 
-    An interruption (`KeyboardInterrupt`) gives the slot back with its parameters.
+    What stops the worker (`STOPPED`) gives the slot back with its parameters.
     """
     while True:
         trial = claim_slot(study, storage, wanted)
@@ -63,7 +65,7 @@ def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Object
     except BaseException as error:
         # Where the storage is gone the trial counts as dead by and by.
         with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
-            if isinstance(error, (KeyboardInterrupt, StudyError, *STORAGE_ERRORS)):
+            if isinstance(error, (*STOPPED, *STORAGE_ERRORS)):
                 trial.set_user_attr("interrupted", True)
             study.tell(trial, state=TrialState.FAIL)
         raise

@@ -1,7 +1,11 @@
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 
-from search.config import NETWORKS, RECIPES, adapt
+from search.config import NETWORKS, RECIPES, adapt, set_fields
+from search.errors import OptionsError
 from service.network import build_network
 
 
@@ -17,3 +21,25 @@ def test_every_network_takes_the_images_of_every_recipe(network: str, recipe: st
 def test_only_a_network_of_one_size_changes_a_recipe() -> None:
     assert adapt(RECIPES["modern"], NETWORKS["compact"]) == RECIPES["modern"]
     assert adapt(RECIPES["modern"], NETWORKS["paper"]).sizes == ((1.0, 48),)
+
+
+def test_fields_are_set_by_name() -> None:
+    modern = RECIPES["modern"]
+    changed = set_fields(modern, ["erase=0", "optimizer=sgd", "mirror=false", "batch_size=512"])
+    assert changed == replace(modern, erase=0.0, optimizer="sgd", mirror=False, batch_size=512)
+    assert set_fields(modern, []) == modern
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("ereas=0", "--set ereas=0: not name=value with one of epochs, batch_size,"),
+        ("erase", "--set erase: not name=value"),
+        ("erase=much", "--set erase: Input should be a valid number"),
+        ("optimizer=lion", "--set optimizer: Input should be 'adam', 'adamw', 'muon' or 'sgd'"),
+        ("batch_size=1", "--set: Value error, epochs must be at least 1"),
+    ],
+)
+def test_a_change_that_cannot_be_names_the_field(change: str, words: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(words)):
+        set_fields(RECIPES["modern"], [change])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from search.__main__ import main
 from search.claim import claim
@@ -47,6 +48,8 @@ def test_retrain_then_evaluate(
     assert len(rows) == 35
     assert all(row["predicted"] in LABELS for row in rows)
     assert len((artifact / "history.csv").read_text().splitlines()) == 3
+    assert (out / "history.csv").read_bytes() == (artifact / "history.csv").read_bytes()
+    assert card["trained_with"]["torch"] == torch.__version__
 
 
 @pytest.mark.usefixtures("small")
@@ -72,7 +75,7 @@ def test_a_training_keeps_others_out_of_its_folder(
     assert "another process trains here" in capsys.readouterr().err
     assert not list(out.iterdir())
     assert main(command) == 0
-    assert {path.name for path in out.iterdir()} == {"artifact", "checkpoint.pt"}
+    assert {path.name for path in out.iterdir()} == {"artifact", "checkpoint.pt", "history.csv"}
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from optuna.trial import TrialState
 
 from search import progress
 from search.confirmation import SEEDS_PER_SLOT
+from search.errors import TrialFailedError
 from search.progress import StudyProgress
 from search.slots import claim_slot, open_slots
 from search.storage import connect
 from search.study import Protocol, open_study
-from search.trial import TrialFailedError
 from search.worker import work
 
 

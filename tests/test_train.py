@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from search import checkpoint as checkpoint_module
+from search.checkpoint import Clock
 from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.epoch import resume_epoch, train_epoch
@@ -28,25 +28,22 @@ def plan_for(faces: Faces, recipe: Recipe = FAST, seed: int = 0) -> Plan:
 
 
 class KilledError(Exception):
-    """Stands for a kill after an epoch's checkpoint."""
+    """Stands for a kill while an epoch is told."""
 
 
-def test_a_killed_run_resumes_to_the_same_weights(
-    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint_module, "INTERVAL", 0.0)
-
-    def kill(figures: dict[str, float]) -> None:
-        if figures["epoch"] == 2:
+def test_a_killed_run_resumes_to_the_same_weights(faces: Faces, tmp_path: Path) -> None:
+    def kill(history: list[dict[str, float]]) -> None:
+        if len(history) == 2:
             raise KilledError
 
     plan, checkpoint = plan_for(faces), tmp_path / "checkpoint.pt"
     whole = fit(plan, faces, faces, CPU)
     with pytest.raises(KilledError):
-        fit(plan, faces, faces, CPU, checkpoint=checkpoint, report=kill)
+        fit(plan, faces, faces, CPU, checkpoint=checkpoint, clock=Clock(0), report=kill)
     begun: list[float] = []
     resumed = fit(plan, faces, faces, CPU, checkpoint=checkpoint, begin=begun.append)
-    assert begun == [2]
+    # An epoch is told before it is kept.
+    assert begun == [1]
     assert len(resumed.history) == 4
     for one, other in ((whole.network, resumed.network), (whole.average, resumed.average)):
         for name, tensor in one.state_dict().items():

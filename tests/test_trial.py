@@ -57,10 +57,10 @@ class PruneAfter(BasePruner):
 def test_a_trial_is_not_pruned_after_its_last_epoch(
     epoch: int, state: TrialState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(*_: object, report: Any) -> Any:
+    def fit(*_: object, report: Any, **__: object) -> Any:
         figures = {"accuracy": 0.5, "validation_accuracy": 0.4, "unseen_accuracy": 0.3}
         for done in (1, 2):
-            report({"epoch": done, "images_per_second": 1.0, **figures})
+            report([{"epoch": done, "images_per_second": 1.0, **figures}])
         return SimpleNamespace(history=[figures])
 
     monkeypatch.setattr(module, "fit", fit)

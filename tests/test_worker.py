@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search import worker
-from search.errors import StudyError
+from search.errors import StudyError, TrialFailedError
 from search.outcome import CURVE
 from search.slots import (
     MAX_DEATHS,
@@ -25,7 +25,6 @@ from search.slots import (
 )
 from search.storage import connect
 from search.study import Protocol, find_study, open_study
-from search.trial import TrialFailedError
 from search.worker import work
 
 PROTOCOL = Protocol(data_digest="digest")

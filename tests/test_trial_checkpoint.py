@@ -1,0 +1,142 @@
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna import Study, Trial, TrialPruned
+from optuna.trial import TrialState
+
+from search import train, trial
+from search.config import Recipe
+from search.epoch import train_epoch
+from search.errors import CheckpointError, StoppedError, StudyError, TrialFailedError
+from search.outcome import report_accuracy
+from search.phase import Search, digest_data
+from search.run import run_search
+from search.space import SPACES, Candidate
+from search.storage import connect
+from search.study import Protocol, find_study
+from search.trial_checkpoint import find_folder, read_epochs, trial_checkpoint
+from service.network import PlainConfig
+from tests.conftest import make_faces, write_folder
+
+EPOCHS = 3
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_folder(tmp_path / "faces", "train", make_faces(70))
+    write_folder(tmp_path / "faces", "validation", make_faces(35, seed=1))
+    return tmp_path / "faces"
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def suggest_tiny(trial: Trial, epochs: int) -> Candidate:
+        width = trial.suggest_int("width", 8, 16, step=8)
+        return Candidate(PlainConfig(channels=(width, width)), Recipe(epochs=epochs, batch_size=16))
+
+    monkeypatch.setitem(SPACES, "paper", suggest_tiny)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def search(data: Path, storage: Path) -> Study:
+    protocol = Protocol(epochs=EPOCHS, data_digest=digest_data(data))
+    options: dict[str, Any] = {"trials": 1, "device": "cpu", "confirm": 0}
+    try:
+        run_search(
+            Search(data=data, storage=str(storage), name="a/b", protocol=protocol, **options)
+        )
+    finally:
+        study = find_study(connect(str(storage)), "a/b")[0]
+    return study
+
+
+def stop_after(epoch: int) -> Callable[..., None]:
+    def report_and_stop(of: Trial, done: int, accuracy: float) -> None:
+        report_accuracy(of, done, accuracy)
+        if done == epoch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return report_and_stop
+
+
+def test_a_stopped_trial_goes_on_in_its_epoch(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = search(data, tmp_path / "whole.db").trials[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "report_accuracy", stop_after(2))
+        with pytest.raises(StoppedError):
+            search(data, tmp_path / "s.db")
+    folder = find_folder(str(tmp_path / "s.db"), "a/b")
+    assert folder and [file.name for file in folder.iterdir()] == ["0.pt"]
+    trained: list[int] = []
+
+    def note(run: Any, *arguments: Any, **options: Any) -> Any:
+        trained.append(run.epoch)
+        return train_epoch(run, *arguments, **options)
+
+    monkeypatch.setattr(train, "train_epoch", note)
+    stopped, again = search(data, tmp_path / "s.db").trials
+    assert trained == [2]
+    assert stopped.user_attrs["interrupted"] and stopped.state == TrialState.FAIL
+    assert again.state == TrialState.COMPLETE
+    assert again.intermediate_values == whole.intermediate_values
+    assert again.values == whole.values
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["faces", "s.db", "whole.db"]
+
+
+def test_a_full_disk_ends_the_search_and_settles_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CheckpointError("0.pt: not written, no space left")
+
+    monkeypatch.setattr(trial, "fit", fail)
+    with pytest.raises(StudyError, match="no space left"):
+        search(data, tmp_path / "s.db")
+    study = find_study(connect(str(tmp_path / "s.db")), "a/b")[0]
+    assert "reason" not in study.trials[0].user_attrs
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(TrialPruned(), False), (TrialFailedError(), False), (StoppedError(15), True)],
+)
+def test_a_checkpoint_goes_with_its_slot(tmp_path: Path, error: Exception, kept: bool) -> None:
+    with pytest.raises(type(error)), trial_checkpoint(tmp_path, 3) as path:
+        assert path is not None
+        path.touch()
+        raise error
+    assert [file.name for file in tmp_path.iterdir()] == ["3.pt"] * kept
+
+
+def test_a_slot_that_is_still_trained_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    with trial_checkpoint(tmp_path, 3) as path:
+        assert path is not None
+        path.touch()
+        with trial_checkpoint(tmp_path, 3) as other:
+            assert other is None
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_a_checkpoint_of_another_trial_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "3.pt"
+    torch.save({"plan": {"recipe": {"epochs": 1}, "seed": 1}, "run": {"history": [{}]}}, path)
+    assert read_epochs(path, {"seed": 2, "validation_digest": ""}) == []
+    assert not path.exists()
+
+
+def test_only_sqlite_has_a_folder_beside_it() -> None:
+    assert find_folder("postgresql://host/name", "s") is None
+    assert find_folder("sqlite:///runs/a.db?timeout=9", "s") == Path("runs/a.db.trials/study-s")
+    assert find_folder("runs/a.db", "..") == Path("runs/a.db.trials/study-..")
+    assert find_folder("runs/a.db", "a/b") == Path("runs/a.db.trials/study-a%2Fb")
