@@ -26,23 +26,23 @@ from benchmarks.train import measure_peak, prepare_plain
 from search.config import PRESETS, Recipe
 from search.data import Faces, drop_duplicates, load_split
 from search.sampler import SlotSampler
-from search.space import SPACES
+from search.space import SPACES, Candidate
 from search.study import Protocol
 from search.trial import train_trial
 from service.device import pick_device
-from service.network import NetworkConfig, count_flops
+from service.network import count_flops
 
 
-def draw_trials(space: str, count: int, most_flops: int) -> Iterator[tuple[Trial, NetworkConfig]]:
-    """Trials of a random study whose networks stay below a cost (0: any), and the networks."""
+def draw_trials(space: str, count: int, most_flops: int) -> Iterator[tuple[Trial, Candidate]]:
+    """Trials of a random study whose networks stay below a cost (0: any), and what they train."""
     study = optuna.create_study(direction="maximize", sampler=SlotSampler(0))
     while count:
         trial = study.ask()
         trial.set_user_attr("slot", trial.number)
-        network = SPACES[space](trial, 1).network
-        if not most_flops or count_flops(network) <= most_flops:
+        candidate = SPACES[space](trial, 1)
+        if not most_flops or count_flops(candidate.network) <= most_flops:
             count -= 1
-            yield trial, network
+            yield trial, candidate
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -57,8 +57,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     flops = 0
     trials = draw_trials(protocol.space, options.trials + 1, options.max_flops)
     # The first trial warms up and does not count.
-    for number, (trial, network) in enumerate(trials):
-        plain = prepare_plain(share, network, device, options.workers)
+    for number, (trial, candidate) in enumerate(trials):
+        network, augmented = candidate.network, candidate.recipe.mirror
+        plain = prepare_plain(share, network, device, options.workers, augmented=augmented)
         found = {
             "plain": time_once(plain),
             "search": time_once(partial(train_trial, trial, protocol, share, held, device)),

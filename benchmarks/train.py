@@ -37,15 +37,18 @@ RECIPE = RECIPES["paper"]
 
 
 class PlainFaces(Dataset[tuple[torch.Tensor, int]]):
-    """Faces as a list of PIL images with transforms."""
+    """Faces as a list of PIL images with transforms, the paper's augmentation among them or not."""
 
-    def __init__(self, faces: Faces) -> None:
+    def __init__(self, faces: Faces, augmented: bool) -> None:
         self.faces = faces
+        augmentation = [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(RECIPE.rotation, (RECIPE.shift,) * 2, (0.9, 1.1)),
+        ]
         self.transform = v2.Compose(
             [
                 v2.ToPILImage(),
-                v2.RandomHorizontalFlip(),
-                v2.RandomAffine(RECIPE.rotation, (RECIPE.shift,) * 2, (0.9, 1.1)),
+                *(augmentation if augmented else []),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
                 v2.Normalize([0.5], [0.25]),
@@ -60,13 +63,18 @@ class PlainFaces(Dataset[tuple[torch.Tensor, int]]):
 
 
 def prepare_plain(
-    faces: Faces, config: NetworkConfig, device: torch.device, workers: int
+    faces: Faces,
+    config: NetworkConfig,
+    device: torch.device,
+    workers: int,
+    *,
+    augmented: bool = True,
 ) -> Callable[[], float]:
     """A function that trains one pass and returns its images a second."""
     network = build_network(config).to(device)
     optimizer = torch.optim.Adam(network.parameters(), RECIPE.learning_rate)
     loader = DataLoader(
-        PlainFaces(faces),
+        PlainFaces(faces, augmented),
         RECIPE.batch_size,
         shuffle=True,
         drop_last=True,
