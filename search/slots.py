@@ -14,10 +14,12 @@ from typing import Final
 
 from optuna import Study, Trial, create_trial
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import update
+
+from search.silence import fail_silent_trials
 
 MAX_DEATHS: Final = 3
 """Workers that may die within one slot before it is given up."""
@@ -77,7 +79,7 @@ def open_slots(
         templates: the first trial of a slot; without one its parameters are left to the sampler.
         ahead: how many slots are to wait.
     """
-    fail_stale_trials(study)
+    fail_silent_trials(study)
     slots = group_slots(study.get_trials(deepcopy=False))
     waiting = sum(_first_waiting(slots.get(slot, [])) is not None for slot in wanted)
     for slot in wanted:

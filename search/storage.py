@@ -23,6 +23,9 @@ STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError)
 SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """What begins a URL; a path that begins so is more likely a URL gone wrong."""
 
+GRACE: Final = 3
+"""Signs of life that a worker may miss before its trial counts as dead."""
+
 SQLITE: Final = "sqlite:///"
 
 
@@ -31,7 +34,7 @@ def connect(storage: str, heartbeat: int = 10, create: bool = True) -> RDBStorag
 
     Args:
         storage: a database URL, or a path for SQLite; only the default path's folder is made.
-        heartbeat: seconds between signs of life of a running trial; after three times that
+        heartbeat: seconds between signs of life of a running trial; after `GRACE` times that
             without one it counts as dead.
         create: make an SQLite file that is not there.
 
@@ -47,7 +50,7 @@ def connect(storage: str, heartbeat: int = 10, create: bool = True) -> RDBStorag
             url,
             engine_kwargs=engine,
             heartbeat_interval=heartbeat,
-            grace_period=3 * heartbeat,
+            grace_period=GRACE * heartbeat,
         )
     # SQLAlchemy raises ValueError for a port that is no number.
     except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
