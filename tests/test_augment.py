@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from search.augment import affine_matrices, augment, blur, erase, warp
+from search.augment import affine_matrices, augment, blur, draw_matrices, erase, warp
 from search.config import RECIPES, Recipe
 
 
@@ -41,6 +41,21 @@ def test_mirror_is_exact() -> None:
     image = torch.rand(1, 1, 48, 48)
     matrices = affine_matrices(torch.zeros(1), torch.ones(1), torch.zeros(2, 1), -torch.ones(1))
     torch.testing.assert_close(warp(image, matrices, 48), image.flip(-1))
+
+
+def test_draws_fill_the_recipes_ranges_and_do_not_leave_them() -> None:
+    recipe = Recipe(epochs=1, mirror=True, rotation=30, zoom=0.2, shift=0.1)
+    matrices = draw_matrices(1000, recipe, torch.Generator().manual_seed(0))
+    turns, moved = matrices[:, :, :2], matrices[:, :, 2]
+    mirrored = torch.linalg.det(turns) < 0
+    assert 400 < mirrored.sum() < 600
+    angles = torch.rad2deg(torch.atan2(-turns[:, 1, 0], turns[:, 1, 1]))
+    zooms = 1 / turns[:, 1].norm(dim=1) - 1
+    right, down = (-torch.linalg.solve(turns, moved) / 2).T
+    for drawn, most in ((angles, 30), (zooms, 0.2), (right, 0.1), (down, 0.1)):
+        for kind in (drawn[mirrored], drawn[~mirrored]):
+            assert -most <= kind.min() < -0.95 * most
+            assert 0.95 * most < kind.max() <= most
 
 
 def test_no_augmentation_changes_nothing() -> None:

@@ -86,6 +86,17 @@ def test_the_card_gets_what_trains_faces_look_like(artifact: Path, data: Path) -
         assert found[name] == pytest.approx({"mean": values.mean(), "deviation": values.std()})
 
 
+def test_images_that_stand_in_train_calibrate_nothing(artifact: Path, data: Path) -> None:
+    alone = calibrate(artifact, data, torch.device("cpu"))
+    for file in (data / "train").glob("*/*0.png"):
+        shutil.copy(file, data / "validation" / file.parent.name / f"seen-{file.name}")
+    both = calibrate(artifact, data, torch.device("cpu"))
+    assert load_artifact(artifact).card["metrics"]["validation"]["images"] == 42
+    assert both.facts["images"] == alone.facts["images"] == 35
+    # Of all 42 it would be another one by 1e-4.
+    assert both.facts["loss_before"] == pytest.approx(alone.facts["loss_before"], abs=1e-5)
+
+
 @pytest.mark.parametrize("record", [calibrate, record_robustness])
 def test_a_card_gets_no_figures_of_other_faces(
     record: Callable[[Path, Path, torch.device], object], artifact: Path, data: Path

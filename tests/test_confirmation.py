@@ -9,10 +9,12 @@ from optuna.trial import TrialState
 from search.confirmation import (
     SEEDS_PER_SLOT,
     Confirmed,
+    confirmation_templates,
     pick_for_confirmation,
     rank_confirmed,
     tell_confirmed,
 )
+from search.sampler import derive_seed
 
 
 def make_study(directions: list[Literal["maximize", "minimize"]]) -> Study:
@@ -23,7 +25,7 @@ def make_study(directions: list[Literal["maximize", "minimize"]]) -> Study:
             values=[accuracy, cost][: len(directions)],
             params={"x": cost},
             distributions={"x": IntDistribution(1, 6)},
-            user_attrs={"flops": cost},
+            user_attrs={"flops": cost, "slot": cost - 1},
         )
         study.add_trial(trial)
     return study
@@ -39,6 +41,15 @@ def test_the_front_is_thinned_evenly() -> None:
 
 def test_of_one_objective_the_best_are_picked() -> None:
     assert [t.number for t in pick_for_confirmation(make_study(["maximize"]), 2)] == [4, 3]
+
+
+def test_the_seeds_of_a_confirmation_are_new() -> None:
+    best = make_study(["maximize"]).trials[:2]
+    templates = confirmation_templates(best, seeds=3, study_seed=7)
+    seeds = {template.user_attrs["seed"] for template in templates.values()}
+    assert len(seeds) == len(templates) == 6
+    # Slots of a confirmation are also numbers of slots in a long search.
+    assert not seeds & {derive_seed(7, slot) for slot in range(2 * SEEDS_PER_SLOT)}
 
 
 def test_a_single_seed_has_no_standard_error() -> None:

@@ -31,9 +31,10 @@ with processes(device):
 """
 
 
-def read_losses(out: Path) -> list[float]:
+def read_losses(out: Path) -> list[list[float]]:
     with (out / "artifact" / "history.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    return [[float(row[name]) for name in ("loss", "validation_loss")] for row in rows]
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from search import optimizer
-from search.config import Recipe
-from search.optimizer import Muon, make_optimizers, orthogonalize, stack
+from search.config import Optimizer, Recipe
+from search.optimizer import Muon, make_optimizers, orthogonalize, rate_factor, stack
 
 
 def make_parameters() -> list[Tensor]:
@@ -65,6 +66,19 @@ def test_two_steps_are_those_of_the_source() -> None:
     torch.testing.assert_close(parameter.detach(), expected, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_weight_decay_shrinks_matrices_and_kernels_alone(name: Optimizer) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 1))
+    recipe = Recipe(epochs=1, optimizer=name, learning_rate=0.1, weight_decay=0.5)
+    for parameter in network.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    for used in make_optimizers(network, recipe):
+        used.step()
+    for parameter in network.parameters():
+        assert (parameter < 0.99).all() if parameter.ndim > 1 else (parameter == 1).all()
+
+
 def test_sgd_penalises_matrices_alone_and_looks_ahead() -> None:
     network = nn.Linear(2, 1)
     with torch.no_grad():
@@ -77,3 +91,12 @@ def test_sgd_penalises_matrices_alone_and_looks_ahead() -> None:
     # Nesterov's first step is 1 + 0.9 gradients; the inputs are 0, so that the penalty is alone.
     assert network.weight.tolist() == [[pytest.approx(1 - 0.1 * 1.9 * 0.5)] * 2]
     assert network.bias.tolist() == [pytest.approx(1 - 0.1 * 1.9)]
+
+
+def test_the_rate_rises_to_its_peak_and_falls_as_a_cosine() -> None:
+    recipe = Recipe(epochs=10, schedule="cosine", warmup_epochs=2)
+    factors = [rate_factor(recipe, epoch) for epoch in (0, 1, 2, 4, 6, 8, 10)]
+    half = 0.5**0.5 / 2
+    assert factors == pytest.approx([0, 0.5, 1, 0.5 + half, 0.5, 0.5 - half, 0])
+    level = replace(recipe, schedule="constant")
+    assert [rate_factor(level, epoch) for epoch in (1, 2, 6, 10)] == [0.5, 1, 1, 1]

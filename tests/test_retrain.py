@@ -1,12 +1,20 @@
-"""What a card says of the data, and what a long training prints."""
+"""What a card says of a training and its data, and what a long training prints."""
 
 import json
+import shutil
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
+import torch
 
-from search.retrain import Progress, find_terms
-from tests.conftest import make_faces
+from search.config import Recipe
+from search.data import load_split
+from search.errors import TrainingError
+from search.retrain import Progress, find_terms, retrain
+from service.artifact import load_artifact
+from tests.conftest import TINY, make_faces
 from tests.live import ROOT
 
 
@@ -21,6 +29,33 @@ def test_the_shipped_cards_name_fer2013_and_its_terms(name: str) -> None:
 
 def test_a_model_of_other_faces_is_not_said_to_be_of_fer2013() -> None:
     assert "FER2013" not in str(find_terms(make_faces(7).digest()))
+
+
+def test_a_training_that_starts_from_a_network_names_it_and_is_another_one(
+    data: Path, artifact: Path, tmp_path: Path
+) -> None:
+    recipe, cpu = Recipe(epochs=1, batch_size=16, learning_rate=0.0), torch.device("cpu")
+    train = partial(retrain, data, TINY, recipe, tmp_path, name="tiny", seed=1, device=cpu)
+    first, second = load_artifact(artifact), load_artifact(train(start_from=artifact))
+    assert second.card["start_from"] == first.card["weights_sha256"]
+    pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    with pytest.raises(TrainingError, match="start_from differs"):
+        train()
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_training_learns_from_copies_as_its_recipe_says(
+    data: Path, tmp_path: Path, dropped: bool
+) -> None:
+    without = load_split(data, "train").digest()
+    file = next((data / "train" / "sad").iterdir())
+    shutil.copy(file, file.with_name("copy.png"))
+    wanted = without if dropped else load_split(data, "train").digest()
+    recipe = Recipe(epochs=1, batch_size=16, drop_duplicates=dropped)
+    cpu = torch.device("cpu")
+    folder = retrain(data, TINY, recipe, tmp_path, name="tiny", seed=0, device=cpu)
+    assert load_artifact(folder).card["data"]["train_sha256"] == wanted
 
 
 @pytest.fixture

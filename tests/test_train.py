@@ -10,9 +10,9 @@ from search.config import RECIPES, Recipe
 from search.data import Faces
 from search.epoch import resume_epoch, train_epoch
 from search.errors import TrainingError
-from search.inference import on_device, predict_logits
+from search.inference import measure, on_device, predict_logits
 from search.plan import Plan, current_commit, start
-from search.step import make_step, train_step
+from search.step import make_step, train_step, update_average
 from search.stop import StopWish
 from search.targets import Tutor, make_targets
 from search.train import fit
@@ -137,6 +137,32 @@ def test_a_run_goes_on_from_given_weights(faces: Faces) -> None:
     second = fit(plan, faces, faces, CPU, initial=first).network
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("decay", "step", "moved"), [(0.998, 0, 0.9), (0.998, 8, 0.5), (0.75, 999, 0.25), (0.0, 999, 1)]
+)
+def test_the_average_follows_the_weights_more_and_more_slowly(
+    decay: float, step: int, moved: float
+) -> None:
+    run = start(Plan(TINY, FAST, 0, ""), CPU)
+    before = [tensor.clone() for tensor in run.moving[0]]
+    for tensor in (*run.moving[1], *run.counters[1]):
+        tensor.add_(1)
+    update_average(run, decay, step)
+    for old, new in zip(before, run.moving[0], strict=True):
+        torch.testing.assert_close(new, old + moved)
+    assert all(count == 1 for count in run.counters[0])
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.0])
+def test_a_run_is_measured_by_the_average_of_its_recipe(faces: Faces, decay: float) -> None:
+    recipe = replace(FAST, epochs=1, ema_decay=decay, sizes=((1.0, 32),))
+    run = fit(plan_for(faces, recipe), faces, faces, CPU)
+    averages, weights = run.moving
+    assert all(map(torch.equal, averages, weights)) == (decay == 0)
+    figures = measure(run.average, *on_device(faces, CPU), torch.zeros(70, dtype=torch.bool))
+    assert figures.items() <= run.history[-1].items()
 
 
 def test_targets_mix_labels_and_teachers(faces: Faces) -> None:

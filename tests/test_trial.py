@@ -3,6 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -12,12 +13,32 @@ from optuna.trial import TrialState
 from search import trial as module
 from search.data import Faces
 from search.errors import StudyError
+from search.plan import Plan
+from search.sampler import SlotSampler, derive_seed
 from search.slots import count_done
 from search.storage import connect
 from search.study import Protocol, open_study
 from search.trial import is_out_of_memory, train_trial
 from search.worker import work
 from tests.conftest import make_faces
+
+CPU = torch.device("cpu")
+FIGURES = {"accuracy": 0.5, "validation_accuracy": 0.4, "unseen_accuracy": 0.3}
+
+
+@pytest.fixture
+def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Faces]]:
+    """What trials hand to their training, which here takes no time."""
+    handed: list[tuple[Plan, Faces]] = []
+
+    def fit(plan: Plan, train: Faces, *_: object, report: Any, **__: object) -> Any:
+        handed.append((plan, train))
+        for done in (1, 2):
+            report([{"epoch": done, "images_per_second": 1.0, **FIGURES}])
+        return SimpleNamespace(history=[FIGURES])
+
+    monkeypatch.setattr(module, "fit", fit)
+    return handed
 
 
 @pytest.mark.parametrize(
@@ -53,24 +74,16 @@ class PruneAfter(BasePruner):
         return trial.last_step == self.epoch
 
 
+@pytest.mark.usefixtures("fitted")
 @pytest.mark.parametrize(("epoch", "state"), [(1, TrialState.PRUNED), (2, TrialState.COMPLETE)])
-def test_a_trial_is_not_pruned_after_its_last_epoch(
-    epoch: int, state: TrialState, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fit(*_: object, report: Any, **__: object) -> Any:
-        figures = {"accuracy": 0.5, "validation_accuracy": 0.4, "unseen_accuracy": 0.3}
-        for done in (1, 2):
-            report([{"epoch": done, "images_per_second": 1.0, **figures}])
-        return SimpleNamespace(history=[figures])
-
-    monkeypatch.setattr(module, "fit", fit)
+def test_a_trial_is_not_pruned_after_its_last_epoch(epoch: int, state: TrialState) -> None:
     study = optuna.create_study(direction="maximize", pruner=PruneAfter(epoch))
     protocol = Protocol(epochs=2, pruner="halving", data_digest="")
-    cpu, faces = torch.device("cpu"), make_faces(140)
+    faces = make_faces(140)
 
     def objective(trial: optuna.Trial) -> float:
         trial.set_user_attr("slot", 0)
-        return train_trial(trial, protocol, faces, faces, cpu)[0]
+        return train_trial(trial, protocol, faces, faces, CPU)[0]
 
     study.optimize(objective, n_trials=1)
     assert study.trials[0].state == state
@@ -78,11 +91,39 @@ def test_a_trial_is_not_pruned_after_its_last_epoch(
         assert study.trials[0].user_attrs["unseen_accuracy"] == 0.3
 
 
+def test_the_slot_fixes_the_seed_but_in_a_confirmation(fitted: list[tuple[Plan, Faces]]) -> None:
+    study, faces = optuna.create_study(sampler=SlotSampler(7)), make_faces(140)
+    protocol = Protocol(epochs=2, seed=7, data_digest="")
+    told = []
+    for attributes in ({"slot": 3}, {"slot": 4}, {"slot": 3}, {"slot": 3, "seed": 9}):
+        trial = study.ask()
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        train_trial(trial, protocol, faces, faces, CPU)
+        told.append(trial.user_attrs["training_seed"])
+    assert [plan.seed for plan, _ in fitted] == told
+    assert told == [derive_seed(7, 3), derive_seed(7, 4), derive_seed(7, 3), 9]
+    assert len(set(told)) == 3
+
+
+@pytest.mark.parametrize(("space", "count"), [("paper", 147), ("residual", 140)])
+def test_a_trial_learns_from_copies_as_its_recipe_says(
+    space: str, count: int, fitted: list[tuple[Plan, Faces]]
+) -> None:
+    faces = make_faces(140).select(np.r_[:140, :7])
+    trial = optuna.create_study(sampler=SlotSampler(0)).ask()
+    trial.set_user_attr("slot", 0)
+    train_trial(trial, Protocol(epochs=2, space=space, data_digest=""), faces, faces, CPU)
+    ((plan, train),) = fitted
+    assert len(train) == count
+    assert plan.train_digest == train.digest()
+
+
 def test_too_few_faces_end_the_search_and_settle_nothing(tmp_path: Path, faces: Faces) -> None:
     storage = connect(str(tmp_path / "s.db"))
     protocol = Protocol(epochs=1, data_digest="")
     study = open_study(storage, "s", protocol)
-    splits: dict[str, Any] = {"train": faces, "validation": faces, "device": torch.device("cpu")}
+    splits: dict[str, Any] = {"train": faces, "validation": faces, "device": CPU}
     objective = partial(train_trial, protocol=protocol, **splits)
     with pytest.raises(StudyError, match="70 faces to train on are fewer than a batch of 128"):
         work(study, storage, range(2), objective)

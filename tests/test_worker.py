@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna import Study, Trial, TrialPruned
+from optuna.samplers import NSGAIISampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
@@ -133,9 +134,12 @@ def test_waiting_trials_of_done_slots_are_closed(study: Study, storage: RDBStora
     assert "done already" in study.trials[1].user_attrs["reason"]
 
 
-def test_an_interrupted_trial_is_run_again_with_its_parameters(
+def test_an_interrupted_trial_is_run_again_with_its_parameters_and_generation(
     study: Study, storage: RDBStorage
 ) -> None:
+    # The slots' own sampler would draw the same parameters again, and knows no generations.
+    study.sampler = NSGAIISampler(population_size=2)
+
     def interrupt(trial: Trial) -> float:
         draw(trial)
         if trial.user_attrs["slot"] == 1:
@@ -147,7 +151,9 @@ def test_an_interrupted_trial_is_run_again_with_its_parameters(
     work(study, storage, range(3), draw)
     slots = group_slots(study.trials)
     assert [len(slots[slot]) for slot in range(3)] == [1, 2, 1]
-    assert slots[1][0].params == slots[1][1].params
+    first, again = slots[1]
+    assert first.params == again.params
+    assert first.system_attrs == again.system_attrs != {}
     assert count_done(study, range(3)) == 3
 
 
