@@ -88,7 +88,8 @@ def load_artifact(folder: Path) -> Artifact:
 
     Raises:
         ArtifactError: a file is missing or unreadable; the digest, schema, labels, input
-            size, temperature or a weight's shape is not what the card or this code says.
+            size, temperature, threshold, statistics or a weight's shape is not what the card or
+            this code says.
     """
     card_path, weights_path = folder / CARD_FILE, folder / WEIGHTS_FILE
     card = _read_card(card_path)
@@ -128,10 +129,33 @@ def _read_card(path: Path) -> dict[str, Any]:
     for key, value in expected.items():
         if card[key] != value:
             raise ArtifactError(f"{path}: {key} is {card[key]!r}, this code needs {value!r}")
-    temperature = card.get("temperature", 1.0)
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise ArtifactError(f"{path}: temperature is {temperature!r}, must be a number above 0")
+    _check_calibration(path, card)
     return card
+
+
+def _check_calibration(path: Path, card: dict[str, Any]) -> None:
+    """What the card may lack, and answers and metrics are made of where it does not."""
+    temperature = card.get("temperature", 1.0)
+    if not _is_number(temperature) or temperature <= 0:
+        raise ArtifactError(f"{path}: temperature is {temperature!r}, must be a number above 0")
+    least = card.get("uncertain_below", 0)
+    if not _is_number(least) or not 0 <= least <= 1:
+        raise ArtifactError(f"{path}: uncertain_below is {least!r}, must be a number from 0 to 1")
+    if "input_statistics" in card and not _are_statistics(card["input_statistics"]):
+        text = "mean and deviation of brightness and contrast, as numbers"
+        raise ArtifactError(f"{path}: input_statistics lacks {text}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _are_statistics(known: object) -> bool:
+    return isinstance(known, dict) and all(
+        isinstance(known.get(measure), dict) and _is_number(known[measure].get(statistic))
+        for measure in ("brightness", "contrast")
+        for statistic in ("mean", "deviation")
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from tests.conftest import TINY
 
 MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "compact"
+DARK = {
+    "brightness": {"mean": None, "deviation": 40.0},
+    "contrast": {"mean": 55.0, "deviation": 15.0},
+}
 
 
 def test_round_trip(artifact: Path) -> None:
@@ -50,6 +55,13 @@ def test_one_altered_byte_is_found(artifact: Path) -> None:
         (lambda card: card.pop("network"), "no network"),
         (lambda card: card.update(temperature=None), "temperature is None"),
         (lambda card: card.update(temperature=0), "temperature is 0"),
+        (lambda card: card.update(uncertain_below=None), "uncertain_below is None"),
+        (lambda card: card.update(uncertain_below="0.5"), "uncertain_below is '0.5'"),
+        (lambda card: card.update(uncertain_below=math.nan), "uncertain_below is nan"),
+        (lambda card: card.update(uncertain_below=80), "uncertain_below is 80"),
+        (lambda card: card.update(input_statistics=None), "input_statistics"),
+        (lambda card: card.update(input_statistics={"brightness": 1}), "input_statistics"),
+        (lambda card: card.update(input_statistics=DARK), "input_statistics"),
         (lambda card: card["network"].update(family="x"), "family"),
         (lambda card: card["network"].update(channels=[8, 24]), "size mismatch"),
     ],
