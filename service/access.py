@@ -6,7 +6,6 @@ import hmac
 import mmap
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import RequestError
 from service.exposition import shared_folder
+from service.journal import LOG
 from service.settings import Settings
 
 OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
@@ -85,7 +85,8 @@ class Meter:
     """A rate limit for each key, over all workers of a server.
 
     The generic cell rate algorithm (ITU-T I.371): one number a key, the time up to which
-    its requests are used up. The numbers lie in a file that the workers share.
+    its requests are used up. The numbers lie in a file that the workers share; where it has no
+    room, each worker counts alone.
 
     Args:
         keys: how many keys there are.
@@ -94,9 +95,7 @@ class Meter:
 
     def __init__(self, keys: int, rate: float) -> None:
         self.interval, self.burst = 1 / rate, max(1.0, 2 * rate)
-        folder = shared_folder() or tempfile.mkdtemp()
-        self._file = os.open(f"{folder}/rates", os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(self._file, 8 * keys)
+        self._file = _open_rates(8 * keys)
         self._times = mmap.mmap(self._file, 8 * keys)
 
     def count(self, index: int) -> None:
@@ -118,3 +117,18 @@ class Meter:
             seconds = int(wait) + 1
             text = f"This key's rate is used up; ask again in {seconds} s."
             raise RequestError(429, "rate_limited", text, {"Retry-After": str(seconds)})
+
+
+def _open_rates(size: int) -> int:
+    """The server's file of so many bytes, or one of this process alone."""
+    if folder := shared_folder():
+        try:
+            with (folder / "rates").open("a+b") as file:
+                # In a sparse file the first write to a full disk would kill the process.
+                os.posix_fallocate(file.fileno(), 0, size)
+                return os.dup(file.fileno())
+        except OSError as error:
+            LOG.error("each worker counts the keys' requests alone: %s", error)
+    alone = os.memfd_create("rates")
+    os.ftruncate(alone, size)
+    return alone

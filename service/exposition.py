@@ -1,9 +1,10 @@
 """The metrics of all workers of a server in Prometheus' text format.
 
 Each worker writes into files in one folder. BentoML keeps that folder in its home, where a
-second server wipes it and a full disk kills whoever writes; this one is the server's own and
-in memory where the system allows. All of the server's processes hold a lock on it, so that what is
-left of a server that was killed is told from a live one's, also by who cannot see its processes.
+second server wipes it and a full disk kills whoever writes; this one is the server's own, in
+memory where the system allows, and its files have their room from the start. All of the server's
+processes hold a lock on it, so that what is left of a server that was killed is told from a live
+one's, also by who cannot see its processes.
 """
 
 import atexit
@@ -16,12 +17,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess, values
+
+from service.journal import LOG
 
 _OURS: Final = "FACIAL_EMOTION_METRICS"
 _PROMETHEUS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _MEMORY: Final = "/dev/shm"
 _PREFIX: Final = "emotion-metrics-"
+
+_ROOM: Final = {
+    "counter": 1 << 16,
+    "gauge_livemostrecent": 1 << 16,
+    "gauge_livesum": 1 << 16,
+    "histogram": 1 << 17,
+}
+"""Bytes of prometheus_client's file for each kind of metric, enough for all labels."""
 
 
 def share_metrics() -> bool:
@@ -44,8 +55,35 @@ def share_metrics() -> bool:
         _hold(Path(os.environ[_OURS]))
         # BentoML makes a temporary folder whenever a worker starts; on a full disk none came back.
         tempfile.tempdir = os.environ[_OURS]
+        _make_room(Path(os.environ[_OURS]))
     os.environ[_PROMETHEUS] = os.environ[_OURS]
     return parent
+
+
+def _make_room(folder: Path) -> None:
+    """Make this worker's files, or have it count for itself alone where they have no room.
+
+    prometheus_client makes sparse ones, and the first write to a page of such a file on a full
+    disk kills the process.
+    """
+    try:
+        for kind, size in _ROOM.items():
+            _allocate(folder / f"{kind}_{os.getpid()}.db", size)
+    except OSError as error:
+        values.ValueClass = values.MutexValue
+        LOG.error("/metrics does not show this worker, whose files have no room: %s", error)
+
+
+def _allocate(path: Path, size: int) -> None:
+    fresh = path.with_suffix(".tmp")
+    try:
+        with fresh.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        # Whoever collects the metrics of all workers fails on an empty file.
+        fresh.rename(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _make_held(place: Path) -> Path:
@@ -99,7 +137,8 @@ def _forget_dead_workers(folder: Path) -> None:
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if _has_ended(pid):
-            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            # Another worker that is asked at the same time may have been faster.
+            file.unlink(missing_ok=True)
 
 
 def _has_ended(pid: int) -> bool:

@@ -1,3 +1,5 @@
+import logging
+import os
 from pathlib import Path
 
 import httpx
@@ -70,10 +72,29 @@ def test_each_key_has_its_own_rate() -> None:
 def test_workers_share_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     one, other = Meter(2, 0.5), Meter(2, 0.5)
+    # A sparse file would have none, and the first write to a full disk kills the process.
+    assert (tmp_path / "rates").stat().st_blocks
     one.count(0)
     with pytest.raises(RequestError):
         other.count(0)
     other.count(1)
+
+
+def test_without_room_for_the_file_a_worker_counts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    one, other = Meter(2, 0.5), Meter(2, 0.5)
+    assert "no room" in caplog.text
+    one.count(0)
+    other.count(0)
+    with pytest.raises(RequestError):
+        one.count(0)
 
 
 @pytest.mark.parametrize("origins", ["", "https://page.example"])

@@ -1,6 +1,7 @@
-"""A real server on a read-only file system whose only writable place, and log, are full."""
+"""A real server on a read-only file system whose only writable places, and log, are full."""
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -13,8 +14,10 @@ from tests.conftest import encode, make_faces
 from tests.live import ROOT, running, wait_until
 from tests.test_faults import workers
 
+KEY = {"x-api-key": "a-key-of-some-length"}
 SCRIPT = """
-mount --make-rprivate / && mount -t tmpfs -o size=4m none "$TMPDIR" && mount -o remount,bind,ro / &&
+mount --make-rprivate / && mount -t tmpfs -o size=4m none "$TMPDIR" &&
+mount -t tmpfs -o size=4m none /dev/shm && mount -o remount,bind,ro / &&
 ! touch "$BENTOML_HOME/x" 2>/dev/null && exec "$@" >/dev/full
 """
 UNSHARE = ("unshare", "--mount")
@@ -41,31 +44,49 @@ def fill(folder: Path) -> None:
 def test_serving_goes_on_without_a_disk(environment: dict[str, str], tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    variables = {**environment, "EMOTION_WORKERS": "1", "TMPDIR": str(small)}
+    variables = {
+        **environment,
+        "EMOTION_WORKERS": "1",
+        "EMOTION_API_KEYS": KEY["x-api-key"],
+        "EMOTION_RATE_LIMIT": "100",
+        "TMPDIR": str(small),
+    }
     photo = (ROOT / "examples" / "photo.jpg").read_bytes()
     face = encode(make_faces(1).images[0])
 
     def ask(address: str) -> set[int]:
         answers = [
-            httpx.post(f"{address}/predict", files={"image": face}, timeout=60),
+            client.post(f"{address}/predict", files={"image": face}),
             # Over a megabyte, which Starlette alone would keep in a temporary file.
-            httpx.post(f"{address}/predict_batch", files=[("images", photo)] * 30, timeout=60),
-            httpx.post(f"{address}/predict?faces=auto", files={"image": photo}, timeout=60),
-            httpx.post(f"{address}/explain", files={"image": face}, timeout=60),
-            httpx.get(f"{address}/metrics"),
-            httpx.get(f"{address}/readyz"),
+            client.post(f"{address}/predict_batch", files=[("images", photo)] * 30),
+            client.post(f"{address}/predict?faces=auto", files={"image": photo}),
+            client.post(f"{address}/explain", files={"image": face}),
+            client.get(f"{address}/metrics"),
+            client.get(f"{address}/readyz"),
         ]
         return {answer.status_code for answer in answers}
 
+    def count(address: str) -> str:
+        found = re.search(
+            r'requests_total{route="/explain",status="200"} (\S+)',
+            client.get(f"{address}/metrics").text,
+        )
+        return found[1] if found else "0"
+
     within = (*UNSHARE, "sh", "-ec", SCRIPT, "sh")
-    with running(variables, within=within) as (address, process):
-        fill(Path(f"/proc/{process.pid}/root{small}"))
+    client = httpx.Client(timeout=60, headers=KEY)
+    with client, running(variables, within=within) as (address, process):
+        for folder in (small, "/dev/shm"):
+            fill(Path(f"/proc/{process.pid}/root{folder}"))
         assert ask(address) == {200}
+        assert count(address) == "1.0"
         killed = workers(process.pid)
         os.kill(killed[0], signal.SIGKILL)
         wait_until(lambda: len(set(workers(process.pid)) - set(killed)) == 1, 60)
         wait_until(lambda: ready(address), 60)
+        # Its own metrics have no room, and go uncounted.
         assert ask(address) == {200}
+        assert count(address) == "1.0"
 
 
 def ready(address: str) -> bool:
