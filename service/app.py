@@ -168,7 +168,7 @@ class FacialEmotion:
         # These refusals have no CORS headers, without which a page could not read them.
         if not SETTINGS.cors_origins:
             Overload(APP.state.load, APP.state.health).watch()
-        APP.state.swapper = Swapper(APP, SETTINGS)
+        APP.state.swapper = Swapper(APP)
         APP.state.swapper.start()
         # The event loop alone would let a running task be collected.
         APP.state.watchdog = asyncio.get_running_loop().create_task(watch(APP.state))

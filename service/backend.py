@@ -5,7 +5,6 @@ from typing import Any
 
 from service.batching import Batcher
 from service.explain import Explainer
-from service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -15,5 +14,4 @@ class Backend:
     batcher: Batcher
     model: str
     card: dict[str, Any]
-    settings: Settings
     explainer: Explainer

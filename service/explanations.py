@@ -28,10 +28,10 @@ async def explain(request: Request) -> Response:
     label = choose(request, "label", labels) if "label" in request.query_params else None
     state.load.check()
     with state.load.buffering() as buffer:
-        content = await read_image(request, state.backend.settings, buffer)
+        content = await read_image(request, state.settings, buffer)
         # Once for all that follows, and not before: a swap ends the old one after a while.
         backend: Backend = state.backend
-        seconds = backend.settings.answer_seconds
+        seconds = state.settings.answer_seconds
         with state.load.working(1):
             deadline = time.monotonic() + seconds
             work = explain_face(request, backend, content, see=see, label=label, deadline=deadline)

@@ -91,14 +91,14 @@ READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mod
 
 def show_model(name: str, card: Mapping[str, Any], previous: str | None = None) -> None:
     """Say which model this worker answers with, and what faces it was trained on."""
-    if previous:
-        MODEL.labels(previous).set(0)
-    MODEL.labels(name).set(1)
     known = card.get("input_statistics", {})
     for measure in ("brightness", "contrast"):
         for statistic in ("mean", "deviation"):
             value = known.get(measure, {}).get(statistic, math.nan)
             TRAINING.labels(measure, statistic).set(value)
+    if previous:
+        MODEL.labels(previous).set(0)
+    MODEL.labels(name).set(1)
 
 
 def observe_inputs(faces: NDArray[np.uint8]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,17 +21,21 @@ from service.device import held_memory
 from service.errors import RequestError
 from service.explain import Explainer
 from service.exposition import shared_folder
-from service.golden import check_golden
+from service.golden import check_golden, draw_golden
 from service.journal import LOG
+from service.predictions import name_label
 from service.predictor import Predictor
 from service.settings import Settings
 
 FOLLOW_SECONDS: Final = 1.0
 """How often a worker looks whether another one took up a model."""
 
+RETRY_SECONDS: Final = 30.0
+"""Until a worker that could not take it up tries again."""
+
 
 def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
-    """A model that is warm and says of the golden faces what it should; not started.
+    """A model that is warm, says of the golden faces what it should, and can answer; not started.
 
     Args:
         name: the model's name:version.
@@ -52,7 +57,9 @@ def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
         max_wait_ms=settings.max_wait_ms,
         stall_seconds=settings.stall_seconds,
     )
-    return Backend(batcher, name, artifact.card, settings, explainer)
+    backend = Backend(batcher, name, artifact.card, explainer)
+    name_label(predictor.predict(draw_golden()[:1])[0], backend)
+    return backend
 
 
 def watch_memory(predictor: Predictor) -> Predict:
@@ -95,6 +102,15 @@ def read_in_use() -> str | None:
         return None
 
 
+def in_use_since() -> int | None:
+    """When that was last said, in nanoseconds of the file's clock; None before."""
+    folder = shared_folder()
+    try:
+        return (folder / "model").stat().st_mtime_ns if folder else None
+    except OSError:
+        return None
+
+
 def write_in_use(name: str) -> None:
     """Tell the server's other workers, and those that come later."""
     if folder := shared_folder():
@@ -111,10 +127,14 @@ class Swapper:
 
     Requests that began with the old model end with it. The server's other workers see in a
     shared file what was taken up; each checks for itself before it does the same.
+
+    Args:
+        app: its `state` has the `settings` and the `backend`.
     """
 
-    def __init__(self, app: Starlette, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: Starlette) -> None:
+        self.app = app
+        self.settings: Settings = app.state.settings
         self._lock = asyncio.Lock()
         # The event loop alone would let a running task be collected.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -155,6 +175,9 @@ class Swapper:
             old: Backend = self.app.state.backend
             try:
                 new = await anyio.to_thread.run_sync(self._prepare, tag, old)
+                if new is not old:
+                    metrics.show_model(new.model, new.card, previous=old.model)
+                    new.batcher.start()
             # Whatever is wrong with the new model, the old one can answer.
             except Exception as error:
                 metrics.RELOADS.labels("refused").inc()
@@ -164,9 +187,8 @@ class Swapper:
             if new is old:
                 metrics.RELOADS.labels("unchanged").inc()
                 return
-            new.batcher.start()
+            # From here on nothing may raise.
             self.app.state.backend = new
-            metrics.show_model(new.model, new.card, previous=old.model)
             metrics.RELOADS.labels("taken").inc()
             LOG.info("%s took over from %s", new.model, old.model)
             self._keep(asyncio.create_task(self._retire(old.batcher)))
@@ -185,16 +207,22 @@ class Swapper:
         await batcher.stop()
 
     async def _follow(self) -> None:
-        refused = None
+        """Take up what another worker did; again after a reload, or a while after a refusal."""
+        seen, due = None, 0.0
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
-            name = read_in_use()
-            if name is None or name in (self.app.state.backend.model, refused):
+            since = in_use_since()
+            if since == seen and time.monotonic() < due:
                 continue
             try:
-                await self._swap(name)
+                name = read_in_use()
+                if name not in (None, self.app.state.backend.model):
+                    await self._swap(name)
             except RequestError:
-                refused = name
+                pass  # It is in the log.
+            except Exception:
+                LOG.exception("the other workers' model could not be followed; trying again")
+            seen, due = since, time.monotonic() + RETRY_SECONDS
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

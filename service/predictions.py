@@ -32,7 +32,7 @@ async def predict(request: Request) -> Response:
     see = choose(request, "faces", SEE)
     state.load.check()
     with state.load.buffering() as buffer:
-        content = await read_image(request, state.backend.settings, buffer)
+        content = await read_image(request, state.settings, buffer)
         (result,) = await answer(request, [content], see)
     if isinstance(result, RequestError):
         raise result
@@ -42,7 +42,7 @@ async def predict(request: Request) -> Response:
 async def predict_batch(request: Request) -> Response:
     """Many images in, one prediction or error for each out."""
     state = request.app.state
-    settings: Settings = state.backend.settings
+    settings: Settings = state.settings
     check_names(request, "faces")
     see = choose(request, "faces", SEE)
     state.load.check()
@@ -59,19 +59,19 @@ async def answer(
 ) -> list[dict[str, Any] | RequestError]:
     """The prediction or the error for each image, while the client waits and time is left."""
     backend: Backend = request.app.state.backend
-    seconds = backend.settings.answer_seconds
+    seconds: float = request.app.state.settings.answer_seconds
     with request.app.state.load.working(len(contents)):
-        deadline = time.monotonic() + seconds
-        work = look_at(request.app.state.decoder, backend, contents, deadline, see)
+        work = look_at(request.app.state.decoder, backend, contents, seconds, see)
         return await while_wanted(request, work, seconds)
 
 
 async def look_at(
-    decoder: Decoder, backend: Backend, contents: list[bytes], deadline: float, see: See
+    decoder: Decoder, backend: Backend, contents: list[bytes], seconds: float, see: See
 ) -> list[dict[str, Any] | RequestError]:
-    """Decode and predict: the predictions or the error for each image."""
+    """Decode and predict in so many seconds: the predictions or the error for each image."""
+    deadline = time.monotonic() + seconds
     with TRACING.step("decode", images=len(contents)):
-        until = deadline - NETWORK_SHARE * backend.settings.answer_seconds
+        until = deadline - NETWORK_SHARE * seconds
         decoded = await decoder.decode(contents, until, see, backend.batcher.coming)
     found = [item.faces for item in decoded if isinstance(item, Seen)]
     if not found:
@@ -101,18 +101,23 @@ def reject(error: RequestError) -> dict[str, Any]:
 
 
 def to_prediction(row: NDArray[np.float32], backend: Backend) -> dict[str, Any]:
+    """The answer for one row of probabilities, float32 (7,), counted."""
+    answer = name_label(row, backend)
+    metrics.PREDICTIONS.labels(answer["label"]).inc()
+    metrics.CONFIDENCE.observe(answer["confidence"])
+    if answer["uncertain"]:
+        metrics.UNCERTAIN.inc()
+    return answer
+
+
+def name_label(row: NDArray[np.float32], backend: Backend) -> dict[str, Any]:
     """The answer for one row of probabilities, float32 (7,)."""
     scores = {label: round(float(p), 6) for label, p in zip(LABELS, row, strict=True)}
     label = LABELS[int(row.argmax())]
-    metrics.PREDICTIONS.labels(label).inc()
-    metrics.CONFIDENCE.observe(scores[label])
-    uncertain = scores[label] < backend.card.get("uncertain_below", 0)
-    if uncertain:
-        metrics.UNCERTAIN.inc()
     return {
         "label": label,
         "confidence": scores[label],
-        "uncertain": uncertain,
+        "uncertain": scores[label] < backend.card.get("uncertain_below", 0),
         "scores": scores,
         "model": backend.model,
     }

@@ -44,7 +44,7 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "T
 
 
 def make_app(settings: Settings | None = None) -> Starlette:
-    """The application; its `state.backend` is still to be set.
+    """The application; `state.settings` are those, and `state.backend` is still to be set.
 
     Args:
         settings: limits, keys and origins; the defaults if None.
@@ -69,7 +69,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
         ],
         exception_handlers=HANDLERS,
     )
-    app.state.health, app.state.balance = health, balance
+    app.state.settings, app.state.health, app.state.balance = settings, health, balance
     app.state.load = Load(settings.max_requests, settings.max_queue, settings.max_buffer_bytes)
     app.state.explaining = anyio.CapacityLimiter(1)
     limits = Limits(pixels=settings.max_pixels, whole_pixels=settings.max_whole_pixels)

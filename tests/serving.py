@@ -35,9 +35,7 @@ async def serving(settings: Settings, predict: Predict = even) -> AsyncIterator[
         max_wait_ms=settings.max_wait_ms,
         stall_seconds=settings.stall_seconds,
     )
-    app.state.backend = Backend(
-        batcher, "stand-in:1", {}, settings, Explainer(build_network(TINY).eval())
-    )
+    app.state.backend = Backend(batcher, "stand-in:1", {}, Explainer(build_network(TINY).eval()))
     batcher.start()
     try:
         yield app

@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -25,7 +25,7 @@ from service.predictor import Predictor
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.live import run_tool, running, wait_until
-from tests.serving import even, with_client
+from tests.serving import Work, even, with_client
 from tests.test_artifact import SHIPPED
 from tests.test_faults import workers
 
@@ -44,7 +44,7 @@ def stored(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def ask_reload(client: httpx.AsyncClient, app: Starlette) -> httpx.Response:
-    app.state.swapper = Swapper(app, SETTINGS)
+    app.state.swapper = Swapper(app)
     return await client.post("/admin/reload", headers=KEY)
 
 
@@ -87,7 +87,7 @@ def test_the_memory_of_the_device_is_shown(artifact: Path) -> None:
 
 def test_a_request_ends_with_the_model_that_it_began_with(stored: Path) -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
-        app.state.swapper = Swapper(app, SETTINGS)
+        app.state.swapper = Swapper(app)
         asked = [asyncio.create_task(name_model(client)) for _ in range(20)]
         await asyncio.sleep(0)
         await app.state.swapper.reload()
@@ -100,7 +100,7 @@ def test_a_request_ends_with_the_model_that_it_began_with(stored: Path) -> None:
     with_client(SETTINGS, work)
 
 
-@pytest.mark.parametrize("fault", ["golden", "torn", "absent", "strange"])
+@pytest.mark.parametrize("fault", ["golden", "torn", "absent", "strange", "answer", "metrics"])
 def test_a_faulty_model_is_refused_and_the_old_one_goes_on(
     stored: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +112,13 @@ def test_a_faulty_model_is_refused_and_the_old_one_goes_on(
         weights.write_bytes(weights.read_bytes()[:-9])
     elif fault == "absent":
         shutil.rmtree(stored)
+    elif fault == "answer":
+        card = json.loads((stored / CARD_FILE).read_text())
+        (stored / CARD_FILE).write_text(json.dumps(card | {"uncertain_below": None}))
+        # As if the card were not checked: its first answer is asked for before it takes over.
+        monkeypatch.setattr("service.artifact._check_calibration", lambda *_: None)
+    elif fault == "metrics":
+        monkeypatch.setattr(metrics, "show_model", lambda *_, **__: 1 / 0)
     else:
         monkeypatch.setattr(models, "make_backend", lambda *_: 1 / 0)
 
@@ -126,7 +133,7 @@ def test_a_faulty_model_is_refused_and_the_old_one_goes_on(
 
 def test_reload_needs_the_admin_key(stored: Path) -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
-        app.state.swapper = Swapper(app, SETTINGS)
+        app.state.swapper = Swapper(app)
         answer = await client.post("/admin/reload")
         assert answer.status_code == (401 if keyed else 403)
         assert await name_model(client) == "stand-in:1"
@@ -138,7 +145,7 @@ def test_reload_needs_the_admin_key(stored: Path) -> None:
 @pytest.mark.parametrize("tag", ["stand-in:1", "stand-in:latest", "stand-in"])
 def test_a_server_of_one_version_says_so_on_reload(stored: Path, tag: str) -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
-        app.state.swapper = Swapper(app, SETTINGS.model_copy(update={"model": tag}))
+        app.state.swapper = Swapper(app)
         answer = await client.post("/admin/reload", headers=KEY)
         if tag == "stand-in:1":
             assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_fixed")
@@ -146,37 +153,109 @@ def test_a_server_of_one_version_says_so_on_reload(stored: Path, tag: str) -> No
             assert answer.json()["model"] == "stand-in:2"
             await app.state.backend.batcher.stop()
 
-    with_client(SETTINGS, work)
+    with_client(SETTINGS.model_copy(update={"model": tag}), work)
 
 
-def test_workers_follow_once_and_not_to_a_refused_model(
-    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[str] = []
+Follow = Callable[[Callable[[str], None], Work], None]
 
-    def make(name: str, folder: Path, settings: Settings) -> Backend:
-        made.append(name)
-        if name == "stand-in:bad":
-            raise RuntimeError
-        return make_backend(name, folder, settings)
 
-    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
-        swapper = Swapper(app, SETTINGS)
-        swapper.start()
-        assert read_in_use() == "stand-in:1"
-        for name in ("stand-in:2", "stand-in:bad"):
-            write_in_use(name)
-            await asyncio.sleep(0.5)
-        assert await name_model(client) == "stand-in:2"
-        assert made == ["stand-in:2", "stand-in:bad"]
-        swapper.stop()
-        await app.state.backend.batcher.stop()
+@pytest.fixture
+def follow(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Follow:
+    """Run `work` while a worker follows others; the first is called before it makes a model."""
+
+    def run(before: Callable[[str], None], work: Work) -> None:
+        def make(name: str, folder: Path, settings: Settings) -> Backend:
+            before(name)
+            return make_backend(name, folder, settings)
+
+        async def within(client: httpx.AsyncClient, app: Starlette) -> None:
+            app.state.swapper = Swapper(app)
+            app.state.swapper.start()
+            try:
+                await work(client, app)
+            finally:
+                app.state.swapper.stop()
+                await app.state.backend.batcher.stop()
+
+        monkeypatch.setattr(models, "make_backend", make)
+        with_client(SETTINGS, within)
 
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     monkeypatch.setattr(models, "FOLLOW_SECONDS", 0.01)
-    monkeypatch.setattr(models, "make_backend", make)
     monkeypatch.setattr(models, "find_stored", lambda tag: Found(tag, stored))
-    with_client(SETTINGS, work)
+    return run
+
+
+async def becomes(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_workers_follow_once_and_not_at_once_again_to_a_refused_model(follow: Follow) -> None:
+    made: list[str] = []
+
+    def make(name: str) -> None:
+        made.append(name)
+        if name == "stand-in:bad":
+            raise RuntimeError
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        assert read_in_use() == "stand-in:1"
+        write_in_use("stand-in:2")
+        await becomes(lambda: app.state.backend.model == "stand-in:2")
+        write_in_use("stand-in:bad")
+        await becomes(lambda: "stand-in:bad" in made)
+        await asyncio.sleep(0.3)
+        assert await name_model(client) == "stand-in:2"
+        assert made == ["stand-in:2", "stand-in:bad"]
+
+    follow(make, work)
+
+
+@pytest.mark.parametrize("again", ["later", "reload"])
+def test_a_worker_that_could_not_follow_tries_again(
+    follow: Follow, again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(name: str) -> None:
+        made.append(name)
+        if len(made) == 1:
+            raise OSError("not there yet")
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        write_in_use("stand-in:2")
+        await becomes(lambda: bool(made))
+        if again == "reload":
+            # As a worker does that was asked to reload and answers with the model already.
+            write_in_use("stand-in:2")
+        await becomes(lambda: app.state.backend.model == "stand-in:2")
+        assert made == ["stand-in:2"] * 2
+
+    if again == "later":
+        monkeypatch.setattr(models, "RETRY_SECONDS", 0.1)
+    follow(make, work)
+
+
+def test_a_strange_fault_does_not_end_the_following(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def read() -> str | None:
+        asked.append(1)
+        if len(asked) == 1:
+            raise ValueError("not text")
+        return read_in_use()
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        monkeypatch.setattr(models, "read_in_use", read)
+        write_in_use("stand-in:2")
+        await becomes(lambda: app.state.backend.model == "stand-in:2")
+
+    monkeypatch.setattr(models, "RETRY_SECONDS", 0.1)
+    follow(lambda _: None, work)
 
 
 @pytest.fixture(scope="module")

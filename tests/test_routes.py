@@ -29,7 +29,7 @@ def client(artifact: Path) -> Iterator[TestClient]:
     app = make_app(SETTINGS)
     with TestClient(app) as client:
         batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0)
-        app.state.backend = Backend(batcher, "tiny:1", loaded.card, SETTINGS, explainer)
+        app.state.backend = Backend(batcher, "tiny:1", loaded.card, explainer)
         assert client.portal
         client.portal.call(batcher.start)
         yield client
