@@ -1,5 +1,6 @@
-"""Garbage collection that requests do not wait for."""
+"""Garbage collection that requests do not wait for, and memory given back to the system."""
 
+import ctypes
 import gc
 
 
@@ -11,3 +12,12 @@ def spare_what_is_loaded() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, as far as the C library can; blocking.
+
+    glibc keeps what the many small blocks of a model leave behind, for each thread that made some.
+    """
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)

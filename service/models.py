@@ -21,6 +21,7 @@ from service.device import held_memory
 from service.errors import RequestError
 from service.explain import Explainer
 from service.exposition import shared_folder
+from service.garbage import give_back_memory
 from service.golden import check_golden, draw_golden
 from service.journal import LOG
 from service.predictions import name_label
@@ -205,6 +206,9 @@ class Swapper:
         # A request that began with the old model may still be decoding for so long.
         await asyncio.sleep(self.settings.answer_seconds)
         await batcher.stop()
+        # The last that holds the old model.
+        del batcher
+        await anyio.to_thread.run_sync(give_back_memory)
 
     async def _follow(self) -> None:
         """Take up what another worker did; again after a reload, or a while after a refusal."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,12 @@ async def name_model(client: httpx.AsyncClient) -> str:
     return name
 
 
+async def becomes(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def test_the_newest_model_takes_over_and_the_old_one_leaves(stored: Path) -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         old = app.state.backend
@@ -83,6 +90,26 @@ def test_the_memory_of_the_device_is_shown(artifact: Path) -> None:
     # Python and PyTorch alone hold more than 100 MB.
     held = REGISTRY.get_sample_value("emotion_device_memory_bytes", {"device": "cpu"})
     assert held and 1e8 < held < 1e12
+
+
+def test_memory_is_given_back_once_the_old_model_is_gone(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(["stand-in:2", "stand-in:3"])
+    gone: list[bool] = []
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        await ask_reload(client, app)
+        old = weakref.ref(app.state.backend.batcher)
+        monkeypatch.setattr(models, "give_back_memory", lambda: gone.append(old() is None))
+        await client.post("/admin/reload", headers=KEY)
+        assert await name_model(client) == "stand-in:3"
+        await becomes(lambda: len(gone) == 2)
+        assert gone[-1]
+        await app.state.backend.batcher.stop()
+
+    monkeypatch.setattr(models, "find_stored", lambda _: Found(next(names), stored))
+    with_client(SETTINGS, work)
 
 
 def test_a_request_ends_with_the_model_that_it_began_with(stored: Path) -> None:
@@ -184,12 +211,6 @@ def follow(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fol
     monkeypatch.setattr(models, "FOLLOW_SECONDS", 0.01)
     monkeypatch.setattr(models, "find_stored", lambda tag: Found(tag, stored))
     return run
-
-
-async def becomes(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def test_workers_follow_once_and_not_at_once_again_to_a_refused_model(follow: Follow) -> None:
