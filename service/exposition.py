@@ -68,7 +68,10 @@ def _make_room(folder: Path) -> None:
     """
     try:
         for kind, size in _ROOM.items():
-            _allocate(folder / f"{kind}_{os.getpid()}.db", size)
+            file = folder / f"{kind}_{os.getpid()}.db"
+            # Of an earlier worker with this number, which this one goes on counting from.
+            if not file.exists():
+                _allocate(file, size)
     except OSError as error:
         values.ValueClass = values.MutexValue
         LOG.error("/metrics does not show this worker, whose files have no room: %s", error)

@@ -142,11 +142,14 @@ def test_a_dead_workers_files_may_be_removed_by_another_scrape(
 ) -> None:
     left = tmp_path / "gauge_livesum_1.db"
     left.touch()
+    remove = os.remove
 
-    def has_ended(_: int) -> bool:
-        left.unlink()
-        return True
+    def come_too_late(path: Path) -> None:
+        remove(path)
+        raise FileNotFoundError(path)
 
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(exposition, "_has_ended", has_ended)
+    monkeypatch.setattr(exposition, "_has_ended", lambda _: True)
+    for name in ("remove", "unlink"):
+        monkeypatch.setattr(os, name, come_too_late)
     assert exposition.expose() == b""
