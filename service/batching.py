@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import metrics
-from service.errors import RequestError
+from service.errors import RequestError, late, unavailable
 from service.journal import LOG
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -207,13 +207,3 @@ def _answer(batch: list[_Waiting], rows: NDArray[np.float32]) -> None:
 def _fail(waiting: _Waiting, error: RequestError) -> None:
     if not waiting.answer.done():
         waiting.answer.set_exception(error)
-
-
-def unavailable(message: str) -> RequestError:
-    """503: the service cannot take this on now."""
-    return RequestError(503, "unavailable", message)
-
-
-def late() -> RequestError:
-    """503: the time for an answer has passed."""
-    return RequestError(503, "deadline_exceeded", "There was no answer in time; try again later.")

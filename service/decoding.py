@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import metrics
-from service.batching import late
-from service.errors import RequestError
+from service.errors import RequestError, late
 from service.faces import Box, cut_face, find_faces
 from service.images import Limits, NotQuickError, decode_face, decode_picture
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.batching import late
+from service.errors import late
 
 T = TypeVar("T")
 

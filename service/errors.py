@@ -95,3 +95,18 @@ class RequestError(Exception):
         if self.status in _CLOSING:
             headers["Connection"] = "close"
         return JSONResponse(self.body(), self.status, headers)
+
+
+def unavailable(message: str) -> RequestError:
+    """503: the service cannot take this on now."""
+    return RequestError(503, "unavailable", message)
+
+
+def busy() -> RequestError:
+    """503: as much is in work as the worker takes."""
+    return unavailable("The service is busy: it has all the work it takes.")
+
+
+def late() -> RequestError:
+    """503: the time for an answer has passed."""
+    return RequestError(503, "deadline_exceeded", "There was no answer in time; try again later.")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from service import formats
-from service.errors import RequestError
+from service.errors import RequestError, late
 from service.pixels import draft_face, draft_picture, to_face, to_picture
 from service.preprocess import IMAGE_SIZE
 
@@ -149,7 +149,7 @@ class _Timed(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if time.monotonic() > self.deadline:
-            raise _too_slow()
+            raise late()
         return super().read(size)
 
 
@@ -190,15 +190,11 @@ def _turn_of(
 @contextmanager
 def _turn_to_decode(deadline: float) -> Iterator[None]:
     if not _LARGE.acquire(timeout=min(max(0, deadline - time.monotonic()), 3600)):
-        raise _too_slow()
+        raise late()
     try:
         yield
     finally:
         _LARGE.release()
-
-
-def _too_slow() -> RequestError:
-    return RequestError(503, "deadline_exceeded", "The images could not be decoded in time.")
 
 
 def warm_up() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.errors import RequestError
+from service.errors import busy, unavailable
 
 
 class Load:
@@ -76,11 +76,6 @@ class Buffer:
             RequestError: 503, all requests together hold too many.
         """
         if self.load.bytes + count > self.load.max_bytes:
-            raise RequestError(503, "unavailable", "The service is busy: too much is coming in.")
+            raise unavailable("The service is busy: too much is coming in.")
         self.load.bytes += count
         self.bytes += count
-
-
-def busy() -> RequestError:
-    """503: as much is in work as the worker takes."""
-    return RequestError(503, "unavailable", "The service is busy: it has all the work it takes.")

@@ -15,11 +15,11 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
-from service.errors import RETRY_AFTER
+from service.errors import RETRY_AFTER, busy
 from service.gate import SAFE_HEADERS, choose_id
 from service.health import Health
 from service.journal import LOG
-from service.load import Load, busy
+from service.load import Load
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""

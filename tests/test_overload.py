@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import overload
-from service.load import busy
+from service.errors import busy
 from service.overload import Overload
 from service.settings import Settings
 from tests.conftest import encode, make_faces
