@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import metrics
-from service.errors import RequestError, late, unavailable
+from service.errors import late, unavailable
 from service.journal import LOG
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class _Waiting(NamedTuple):
+    """At most a batch of a request's faces; the next ones queue when these are answered."""
+
     faces: NDArray[np.uint8]
     answer: "asyncio.Future[NDArray[np.float32]]"
     since: float
     deadline: float
+    following: "_Waiting | None"
 
 
 class Batcher:
@@ -31,10 +34,10 @@ class Batcher:
 
     While a batch runs the next one gathers, so the queue itself makes large batches
     under load. A batch that could start waits for the images that are being decoded, which take
-    the core anyway, `max_wait_ms` at most; a lone request waits for nothing. What nobody
-    waits for any more, its deadline past or its request cancelled, is not computed. When
-    a batch fails, its requests are tried one by one, so that one poisons no other. How much
-    may wait is for the callers to bound.
+    the core anyway, `max_wait_ms` at most; a lone request waits for nothing. Requests of more
+    than a batch take turns with the others, a batch each. What nobody waits for any more, its
+    deadline past or its request cancelled, is not computed. When a batch fails, its requests are
+    tried one by one, so that one poisons no other. How much may wait is for the callers to bound.
 
     Args:
         predict: (N, 48, 48) uint8 faces to (N, 7) float32 probabilities; blocking.
@@ -104,28 +107,40 @@ class Batcher:
     async def submit(
         self, faces: NDArray[np.uint8], deadline: float = float("inf")
     ) -> NDArray[np.float32]:
-        """Probabilities, float32 (N, 7), of uint8 faces (N, 48, 48).
+        """Probabilities, float32 (M, 7), of the first M of uint8 faces (N, 48, 48).
 
         Args:
-            faces: what to look at.
-            deadline: when nobody waits any more, on the clock of `time.monotonic`.
+            faces: what to look at; one at least.
+            deadline: until when to wait, on the clock of `time.monotonic`. M is below N only
+                where it passed before all were looked at.
 
         Raises:
-            RequestError: 503 when the network failed or hangs, the deadline passed, or the
-                server shuts down.
+            RequestError: 503 when the network failed or hangs, the deadline passed before any
+                was looked at, or the server shuts down.
         """
         self._check()
-        loop = asyncio.get_running_loop()
-        now = time.monotonic()
-        answers = []
-        for start in range(0, len(faces), self.max_batch_size):
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        waiting: _Waiting | None = None
+        for start in reversed(range(0, len(faces), self.max_batch_size)):
             part = faces[start : start + self.max_batch_size]
-            answers.append(loop.create_future())
-            self._queue.append(_Waiting(part, answers[-1], now, deadline))
-            self._queued += len(part)
-        self._arrived.set()
-        metrics.QUEUE_DEPTH.set(self._queued)
-        return np.concatenate(await asyncio.gather(*answers))
+            waiting = _Waiting(part, loop.create_future(), now, deadline, waiting)
+        self._enqueue(waiting)
+        rows = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline - now):
+                while waiting:
+                    rows.append(await waiting.answer)
+                    waiting = waiting.following
+        if not rows:
+            raise late()
+        return np.concatenate(rows)
+
+    def _enqueue(self, waiting: _Waiting | None) -> None:
+        if waiting:
+            self._queue.append(waiting)
+            self._queued += len(waiting.faces)
+            self._arrived.set()
+            metrics.QUEUE_DEPTH.set(self._queued)
 
     def _check(self) -> None:
         if self._stopping:
@@ -141,7 +156,8 @@ class Batcher:
             try:
                 if not await self._compute(batch) and len(batch) > 1:
                     for waiting in batch:
-                        await self._compute([waiting])
+                        if _is_wanted(waiting):
+                            await self._compute([waiting])
             finally:
                 for waiting in batch:
                     _fail(waiting, unavailable("The network failed; try again."))
@@ -166,8 +182,16 @@ class Batcher:
             metrics.INFERENCE_SECONDS.observe(self.running_seconds)
             self._begun = None
         self.failed = False
-        _answer(batch, rows)
+        self._answer(batch, rows)
         return True
+
+    def _answer(self, batch: list[_Waiting], rows: NDArray[np.float32]) -> None:
+        start = 0
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_result(rows[start : start + len(waiting.faces)])
+                self._enqueue(waiting.following)
+            start += len(waiting.faces)
 
     def _predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = self.predict(faces)
@@ -184,9 +208,7 @@ class Batcher:
         while self._queue and count + len(self._queue[0].faces) <= self.max_batch_size:
             waiting = self._queue.popleft()
             self._queued -= len(waiting.faces)
-            if waiting.deadline < now:
-                _fail(waiting, late())
-            elif not waiting.answer.done():
+            if _is_wanted(waiting):
                 batch.append(waiting)
                 count += len(waiting.faces)
                 metrics.QUEUE_SECONDS.observe(now - waiting.since)
@@ -196,14 +218,13 @@ class Batcher:
         return batch
 
 
-def _answer(batch: list[_Waiting], rows: NDArray[np.float32]) -> None:
-    start = 0
-    for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_result(rows[start : start + len(waiting.faces)])
-        start += len(waiting.faces)
+def _is_wanted(waiting: _Waiting) -> bool:
+    """Whether somebody waits for it; ends the wait for what is late."""
+    if waiting.deadline < time.monotonic():
+        _fail(waiting, TimeoutError())
+    return not waiting.answer.done()
 
 
-def _fail(waiting: _Waiting, error: RequestError) -> None:
+def _fail(waiting: _Waiting, error: Exception) -> None:
     if not waiting.answer.done():
         waiting.answer.set_exception(error)

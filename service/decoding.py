@@ -113,11 +113,12 @@ class Decoder:
         see: See = see_crop,
         coming: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> list[Seen | RequestError]:
-        """What each image shows, or the error, which is 503 where its turn came too late.
+        """What each image shows, or the error, which is 503 where it was not decoded in time.
 
         Args:
             contents: encoded images.
-            deadline: when to give up, on the clock of `time.monotonic`.
+            deadline: until when to wait, on the clock of `time.monotonic`; what is being decoded
+                then is left to its thread.
             see: how to look at an image.
             coming: entered for as long as it will not take long.
 
@@ -125,26 +126,32 @@ class Decoder:
             RequestError: 413, the images together have too many pixels; 501, no detector;
                 503, the deadline passed before any was decoded.
         """
-        loop, work = asyncio.get_running_loop(), _Work(contents, deadline, see)
+        work = _Work(contents, deadline, see)
         quick = replace(self.limits, quick_pixels=QUICK_PIXELS, quick_bytes=QUICK_BYTES)
         try:
-            with coming():
-                while await loop.run_in_executor(self._quick, self._decode, work, quick):
-                    pass
-            if len(work.results) < len(contents):
-                while await loop.run_in_executor(self._patient, self._decode, work, self.limits):
-                    pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    with coming():
+                        await self._take_turns(self._quick, work, quick)
+                    if len(work.results) < len(contents):
+                        await self._take_turns(self._patient, work, self.limits)
         finally:
             work.wanted = False
         metrics.DECODE_SECONDS.observe(work.seconds)
-        if not any(isinstance(item, Seen) or item.status < 500 for item in work.results):
+        results = list(work.results)
+        if not any(isinstance(item, Seen) or item.status < 500 for item in results):
             raise late()
-        return work.results
+        return results + [late() for _ in contents[len(results) :]]
 
     def stop(self) -> None:
         """Let the threads end; what still waits is not decoded."""
         for threads in (self._quick, self._patient):
             threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _take_turns(self, threads: ThreadPoolExecutor, work: _Work, limits: Limits) -> None:
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(threads, self._decode, work, limits):
+            pass
 
     def _decode(self, work: _Work, limits: Limits) -> bool:
         """Add to the results, up to the first image that is not quick enough.
@@ -164,8 +171,6 @@ class Decoder:
         return more
 
     def _see(self, content: bytes, work: _Work, limits: Limits) -> Seen | RequestError:
-        if time.monotonic() > work.deadline:
-            return late()
         try:
             seen = work.see(content, limits, work.deadline)
         except RequestError as error:

@@ -1,7 +1,6 @@
 """Whether a worker is alive, and whether it should get requests."""
 
 import asyncio
-import time
 from typing import Final
 
 import numpy as np
@@ -56,11 +55,9 @@ class Health:
 
     async def _try_network(self, batcher: Batcher) -> None:
         blank = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-        patience = batcher.stall_seconds
         try:
-            # The batcher gives up what waits, but not what is being computed.
-            async with asyncio.timeout(patience):
-                await batcher.submit(blank, time.monotonic() + patience)
+            async with asyncio.timeout(batcher.stall_seconds):
+                await batcher.submit(blank)
         except TimeoutError:
             raise _stalled() from None
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from service import metrics
 from service.backend import Backend
 from service.decoding import Decoder, See, Seen
 from service.disconnect import while_wanted
-from service.errors import RequestError
+from service.errors import RequestError, late
 from service.labels import LABELS
 from service.options import SEE, check_names, choose
 from service.settings import Settings
@@ -22,7 +23,11 @@ from service.uploads import read_files, read_image
 
 NETWORK_SHARE: Final = 0.1
 """Of the time for an answer: kept for the network. Images that are not decoded by then are told as
-late one by one, and those that are get their answers."""
+late one by one, and so are those that the network has not looked at in time; the others get their
+answers."""
+
+TELLING_SHARE: Final = 0.2
+"""Of the network's time: kept to tell so, before the whole request is late."""
 
 
 async def predict(request: Request) -> Response:
@@ -78,20 +83,26 @@ async def look_at(
         return [item for item in decoded if isinstance(item, RequestError)]
     stack = np.concatenate(found)
     with TRACING.step("network", faces=len(stack)):
-        rows = iter(await backend.batcher.submit(stack, deadline))
+        asked = deadline - TELLING_SHARE * (deadline - until)
+        rows = iter(await backend.batcher.submit(stack, asked))
     return [
         item if isinstance(item, RequestError) else to_answer(item, rows, backend)
         for item in decoded
     ]
 
 
-def to_answer(seen: Seen, rows: Iterator[NDArray[np.float32]], backend: Backend) -> dict[str, Any]:
-    """An image's prediction, or its faces' with their boxes; takes its rows."""
+def to_answer(
+    seen: Seen, rows: Iterator[NDArray[np.float32]], backend: Backend
+) -> dict[str, Any] | RequestError:
+    """An image's prediction, or its faces' with their boxes; late if not all of its rows came."""
+    own = list(islice(rows, len(seen.faces)))
+    if len(own) < len(seen.faces):
+        return late()
+    answers = [to_prediction(row, backend) for row in own]
     if seen.boxes is None:
-        return to_prediction(next(rows), backend)
-    return {
-        "faces": [{"box": box.fields(), **to_prediction(next(rows), backend)} for box in seen.boxes]
-    }
+        return answers[0]
+    pairs = zip(seen.boxes, answers, strict=True)
+    return {"faces": [{"box": box.fields(), **answer} for box, answer in pairs]}
 
 
 def reject(error: RequestError) -> dict[str, Any]:

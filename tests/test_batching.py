@@ -204,16 +204,66 @@ def test_what_is_late_is_not_computed() -> None:
     assert echo.batches == [1, 1]
 
 
+def test_a_large_request_gives_what_was_computed_in_time() -> None:
+    echo = Echo(0.1)
+
+    async def work(batcher: Batcher) -> None:
+        rows = await batcher.submit(faces_of(*range(30)), time.monotonic() + 0.25)
+        assert rows[:, 0].tolist() == list(range(16))
+
+    serve(echo, work)
+    assert echo.batches == [8, 8, 8]
+
+
+def test_a_face_does_not_wait_for_all_of_anothers() -> None:
+    echo = Echo(0.02)
+
+    async def work(batcher: Batcher) -> None:
+        many = asyncio.create_task(batcher.submit(faces_of(*range(80))))
+        await asyncio.sleep(0.03)
+        assert (await batcher.submit(faces_of(99)))[0, 0] == 99
+        assert not many.done()
+        assert (await many)[:, 0].tolist() == list(range(80))
+
+    serve(echo, work)
+    assert 1 in echo.batches[:4]
+
+
+def test_after_a_failed_batch_only_what_is_waited_for_is_tried_again() -> None:
+    batches = []
+
+    def fail_together(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batches.append(faces[:, 0, 0].tolist())
+        time.sleep(0.1)
+        if len(faces) > 1:
+            raise RuntimeError("out of order")
+        return np.repeat(faces[:, 0, :1].astype(np.float32), 7, 1)
+
+    async def work(batcher: Batcher) -> None:
+        stays, gone = (asyncio.create_task(batcher.submit(faces_of(value))) for value in (1, 2))
+        late = asyncio.create_task(batcher.submit(faces_of(3), time.monotonic() + 0.15))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        assert (await stays)[0, 0] == 1
+        with pytest.raises(RequestError) as caught:
+            await late
+        assert caught.value.code == "deadline_exceeded"
+        await batcher.submit(faces_of(4))
+
+    serve(fail_together, work)
+    assert batches == [[1, 2, 3], [1], [4]]
+
+
 def test_stop_finishes_what_was_accepted_and_takes_no_more() -> None:
     async def work(batcher: Batcher) -> None:
-        waiting = [asyncio.create_task(batcher.submit(faces_of(*range(8)))) for _ in range(3)]
+        waiting = [asyncio.create_task(batcher.submit(faces_of(*range(20)))) for _ in range(3)]
         await asyncio.sleep(0.01)
         stopping = asyncio.create_task(batcher.stop())
         await asyncio.sleep(0)
         with pytest.raises(RequestError, match="shutting down"):
             await batcher.submit(faces_of(1))
         await stopping
-        assert all(task.done() and task.result().shape == (8, 7) for task in waiting)
+        assert all(task.done() and task.result().shape == (20, 7) for task in waiting)
 
     serve(Echo(0.03), work)
 

@@ -159,11 +159,32 @@ def test_late_images_do_not_take_the_others_with_them() -> None:
         soon = time.monotonic() + 0.1
         results = await decoder.decode([FACE] * 60, soon, see_slowly)
         assert isinstance(results[0], Seen)
+        assert len(results) == 60
         last = results[-1]
         assert isinstance(last, RequestError) and last.code == "deadline_exceeded"
         with pytest.raises(RequestError) as caught:
             await decoder.decode([FACE] * 2, time.monotonic() - 1)
         assert caught.value.status == 503
+        decoder.stop()
+
+    asyncio.run(work())
+
+
+def test_an_image_that_takes_long_is_told_as_late_when_the_time_is_over() -> None:
+    release = threading.Event()
+
+    def see_forever(content: bytes, limits: Limits, deadline: float) -> Seen:
+        if content != FACE:
+            release.wait(10)
+        return see_crop(content, limits, deadline)
+
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        begun = time.monotonic()
+        results = await decoder.decode([FACE, LARGE, FACE], begun + 0.3, see_forever)
+        assert time.monotonic() - begun < 2
+        assert [type(item) for item in results] == [Seen, RequestError, RequestError]
+        release.set()
         decoder.stop()
 
     asyncio.run(work())

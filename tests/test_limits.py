@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -14,6 +16,10 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.types import Message
 
+from service import predictions
+from service.decoding import Seen
+from service.errors import RequestError
+from service.faces import Box
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.serving import even, with_client
@@ -209,6 +215,38 @@ def test_late_requests_are_told_and_not_computed() -> None:
 
     with_client(Settings(answer_seconds=0.2), work, slow)
     assert seen == [1]
+
+
+def test_images_are_late_one_by_one_also_while_they_wait_for_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slow(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(0.1)
+        return even(faces)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        # Half a second for the network: four batches of four and no twelve.
+        monkeypatch.setattr(predictions, "NETWORK_SHARE", 0.5)
+        answer = await client.post("/predict_batch", files=[("images", FACE)] * 48)
+        assert answer.status_code == 200
+        results = answer.json()["results"]
+        answered = sum("label" in item for item in results)
+        assert 0 < answered < 48
+        assert [item.get("label") is None for item in results] == sorted(
+            item.get("label") is None for item in results
+        )
+        assert results[-1]["error"]["code"] == "deadline_exceeded"
+
+    with_client(Settings(answer_seconds=1, max_batch_size=4), work, slow)
+
+
+def test_a_photo_is_late_whose_faces_were_not_all_seen() -> None:
+    seen = Seen(np.zeros((3, 48, 48), np.uint8), 9, (Box(0, 0, 1),) * 3)
+    backend: Any = SimpleNamespace(card={}, model="stand-in:1")
+    rows = iter(even(np.zeros((5, 48, 48), np.uint8)))
+    whole, torn = (predictions.to_answer(seen, rows, backend) for _ in range(2))
+    assert isinstance(whole, dict) and len(whole["faces"]) == 3
+    assert isinstance(torn, RequestError) and torn.code == "deadline_exceeded"
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n--x", b"\r\n--x\r\n"])
