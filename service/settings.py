@@ -1,5 +1,6 @@
 """Every knob of the service: read from `EMOTION_*` environment variables, checked, in one place."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -17,8 +18,15 @@ from pydantic import (
     model_validator,
 )
 
+from service.journal import LOG
+
 PREFIX = "EMOTION_"
 DEFAULT_MODEL = "facial-emotion:latest"
+
+CLIENT_KEY = "EMOTION_API_KEY"
+"""What the command `facial-emotion` reads: a shell that asks a server may start one, too."""
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -56,8 +64,26 @@ class SettingsError(ValueError):
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use, by its affinity and by its container's limit of CPU time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores or 1
+    return min(cores, read_quota() or cores)
+
+
+def read_quota() -> int | None:
+    """Cores whose time the control group may use, rounded up; None without a limit.
+
+    As a container sees its own: `cpu.max` of version 2, or version 1's two files.
+    """
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = " ".join((CONTROL_GROUP / name).read_text() for name in names).split()
+            # Without a limit the first is "max" or -1.
+            if words[0].isdecimal():
+                return math.ceil(int(words[0]) / int(words[1]))
+        except (OSError, ValueError, IndexError, ZeroDivisionError):
+            continue
+    return None
 
 
 def default_workers() -> int:
@@ -156,12 +182,15 @@ class Settings(BaseModel):
         values = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environment.items()
-            if name.startswith(PREFIX)
+            if name.startswith(PREFIX) and name != CLIENT_KEY
         }
         if "api_keys_file" in values:
             values["api_keys"] = (
                 f"{values.get('api_keys', '')} {_read_keys(values['api_keys_file'])}"
             )
+        if CLIENT_KEY in environment and "api_keys" not in values:
+            text = "%s is the client's and guards nothing here; a server's keys are %sAPI_KEYS"
+            LOG.warning(text, CLIENT_KEY, PREFIX)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
