@@ -1,9 +1,11 @@
-"""Traces by OpenTelemetry, when `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector.
+"""Traces by OpenTelemetry, when a variable of its specification names a collector.
 
 A request is a span, within the caller's trace where its `traceparent` names one (W3C Trace
 Context), and reading images and asking the network are spans within it. They hold no image, no
-score, no key and no address. Without the variable nothing is loaded. The other variables of the
-OpenTelemetry specification (headers, sampler, service name) are heeded too.
+score, no key and no address. Without the variable nothing is loaded. The specification's variables
+for the exporter by OTLP over HTTP (headers, timeout, certificates), the batches, the sampler and
+the resource (service name, attributes) are heeded, and so are `OTEL_SDK_DISABLED=true` and
+`OTEL_TRACES_EXPORTER=none`; those of other exporters, protocols and propagators are not.
 """
 
 import importlib
@@ -20,7 +22,9 @@ from service.version import VERSION
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""The base address, to which the exporter adds `/v1/traces`, and that of traces as it is."""
+
 _DISABLED: Final = "OTEL_SDK_DISABLED"
 _NAME: Final = "facial-emotion"
 
@@ -40,12 +44,13 @@ class Tracing:
         if not is_wanted():
             return
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        named = os.environ.get("OTEL_SERVICE_NAME", _NAME)
-        resource = Resource.create({SERVICE_NAME: named, SERVICE_VERSION: VERSION})
+        own = {"service.name": _NAME, "service.version": VERSION}
+        named = OTELResourceDetector().detect().attributes
+        resource = Resource.create({**own, **named})
         self.provider = TracerProvider(resource=resource)
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 
@@ -105,7 +110,8 @@ TRACING: Final = Tracing()
 def is_wanted() -> bool:
     """Whether a collector is named and traces are not switched off."""
     disabled = os.environ.get(_DISABLED, "").strip().lower() == "true"
-    return bool(os.environ.get(ENDPOINT)) and not disabled
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    return any(map(os.environ.get, ENDPOINTS)) and not disabled and exporter != "none"
 
 
 def prepare_tracing() -> None:
@@ -121,5 +127,6 @@ def prepare_tracing() -> None:
     try:
         importlib.import_module("opentelemetry.exporter.otlp.proto.http")
     except ImportError:
-        text = f"{ENDPOINT} is set and the exporter is missing; install the extra: tracing"
+        name = next(filter(os.environ.get, ENDPOINTS))
+        text = f"{name} is set and the exporter is missing; install the extra: tracing"
         raise TracingError(text) from None

@@ -13,13 +13,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from starlette.applications import Starlette
 
 from service.settings import Settings
-from service.tracing import ENDPOINT, TRACING, TracingError, prepare_tracing
+from service.tracing import ENDPOINTS, TRACING, TracingError, prepare_tracing
+from service.version import VERSION
 from tests.conftest import encode, make_faces
 from tests.live import ROOT, running, wait_until
 from tests.serving import with_client
 
 FACE = encode(make_faces(1).images[0])
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+ENDPOINT, TRACES_ENDPOINT = ENDPOINTS
 HEADERS = {"traceparent": f"00-{TRACE}-{CALLER}-01", "x-request-id": "id-1"}
 
 
@@ -68,7 +70,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setenv(ENDPOINT, server.address)
-        monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
+        for name in ("OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", TRACES_ENDPOINT):
+            monkeypatch.delenv(name, raising=False)
         yield server
         server.shutdown()
         thread.join()
@@ -109,7 +112,45 @@ def test_requests_and_their_steps_are_spans(collector: Collector) -> None:
     assert "secret" not in str(collector.requests)
 
 
-@pytest.mark.parametrize("variables", [{ENDPOINT: ""}, {"OTEL_SDK_DISABLED": "true"}])
+def test_the_address_of_traces_alone_is_enough(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENDPOINT)
+    monkeypatch.setenv(TRACES_ENDPOINT, f"{collector.address}/as-it-is")
+    TRACING.start()
+    with_client(Settings(), ask)
+    TRACING.stop()
+    assert collector.paths == {"/as-it-is"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "facial-emotion"),
+        ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=mine,deployment.environment=test"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=test"}, "facial-emotion"),
+    ],
+)
+def test_the_environment_may_name_the_service(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    TRACING.start()
+    with_client(Settings(), ask)
+    TRACING.stop()
+    resource = collector.requests[0].resource_spans[0].resource
+    found = {item.key: item.value.string_value for item in resource.attributes}
+    assert found["service.name"] == name
+    assert ("deployment.environment" in found) == ("OTEL_RESOURCE_ATTRIBUTES" in variables)
+    assert found["service.version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{ENDPOINT: ""}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}],
+)
 def test_nothing_is_sent_unless_wanted(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
