@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
-from service.connections import Connections, raise_file_limit
+from service.connections import Connections, ignore_upgrades, raise_file_limit
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
@@ -123,7 +123,7 @@ class Front:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass HTTP to our routes and the rest to BentoML."""
+        """Pass HTTP to our routes and the lifespan to BentoML; nothing else comes."""
         if scope["type"] == "lifespan":
             # From before BentoML's middlewares: the spans that they begin when tracing is off and
             # the task and timer that they make for each request are a sixth of its way here.
@@ -165,6 +165,7 @@ class FacialEmotion:
         join_others()
         Connections(SETTINGS.head_seconds).watch()
         limit_heads(HttpToolsProtocol, SETTINGS.max_head_bytes)
+        ignore_upgrades(HttpToolsProtocol)
         # These refusals have no CORS headers, without which a page could not read them.
         if not SETTINGS.cors_origins:
             Overload(APP.state.load, APP.state.health).watch()

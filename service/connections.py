@@ -26,6 +26,8 @@ def raise_file_limit() -> None:
 class Connections:
     """The open connections of this worker, those waited for among them.
 
+    The protocol counts the bytes of heads (`heads.limit_heads`).
+
     Args:
         seconds: longest time in which a head must come, from the connection or its first byte.
     """
@@ -75,5 +77,24 @@ def _waits_for_head(connection: Any) -> bool:
     if connection.transport.is_closing():
         return False
     answered = connection.cycle is None or connection.cycle.response_complete
-    # An idle connection between two requests has the keep-alive limit.
-    return answered and connection.timeout_keep_alive_task is None
+    # An idle connection between two requests has the keep-alive limit. One whose next head began
+    # in the read that ended the request before has it, too, and is not idle.
+    return answered and (connection.timeout_keep_alive_task is None or connection.head_bytes > 0)
+
+
+def ignore_upgrades(protocol: Any) -> None:
+    """Answer requests that ask for another protocol, such as WebSocket, over HTTP, from now on.
+
+    uvicorn would leave them to an application for WebSocket, of which there is none.
+
+    Args:
+        protocol: uvicorn's class for httptools, changed in place.
+    """
+
+    # The parser reads nothing that comes after such a request.
+    def close_after_answer(connection: Any) -> None:
+        if connection.cycle is not None:
+            connection.cycle.keep_alive = False
+
+    protocol._should_upgrade = lambda _: False
+    protocol._unsupported_upgrade_warning = close_after_answer

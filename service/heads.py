@@ -23,8 +23,9 @@ def limit_heads(protocol: Any, most: int) -> None:
         protocol: uvicorn's class for httptools, changed in place.
         most: bytes of a head; of trailers up to one read of the socket more may be taken.
     """
-    receive, begin, take_body, complete = (
+    receive, begin_message, begin, take_body, complete = (
         protocol.data_received,
+        protocol.on_message_begin,
         protocol.on_headers_complete,
         protocol.on_body,
         protocol.on_message_complete,
@@ -35,6 +36,11 @@ def limit_heads(protocol: Any, most: int) -> None:
         receive(connection, data)
         if connection.head_bytes > most and not connection.transport.is_closing():
             _refuse(connection, most)
+
+    # The next head may begin in the read that ended a request, and is not counted there.
+    def on_message_begin(connection: Any) -> None:
+        connection.head_bytes = max(connection.head_bytes, 1)
+        begin_message(connection)
 
     # A head that came in one read, its request whole, would be counted too late above.
     def on_headers_complete(connection: Any) -> None:
@@ -56,6 +62,7 @@ def limit_heads(protocol: Any, most: int) -> None:
     protocol.head_bytes = 0
     protocol.head_refused = False
     protocol.data_received = data_received
+    protocol.on_message_begin = on_message_begin
     protocol.on_headers_complete = on_headers_complete
     protocol.on_body = on_body
     protocol.on_message_complete = on_message_complete

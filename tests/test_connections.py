@@ -13,7 +13,8 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.connections import Connections
+from service.connections import Connections, ignore_upgrades
+from service.heads import limit_heads
 
 LIMIT = 0.4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -32,8 +33,13 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 def serve(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run work against a watched server, with a way to open connections to it."""
     # Put back when the test is over.
-    accept = HttpToolsProtocol.connection_made
-    monkeypatch.setattr(HttpToolsProtocol, "connection_made", accept)
+    for name, value in list(vars(HttpToolsProtocol).items()):
+        if callable(value):
+            monkeypatch.setattr(HttpToolsProtocol, name, value)
+    for name in ("head_bytes", "head_refused"):
+        monkeypatch.setattr(HttpToolsProtocol, name, 0, raising=False)
+    limit_heads(HttpToolsProtocol, 65_536)
+    ignore_upgrades(HttpToolsProtocol)
 
     async def run(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
         config = uvicorn.Config(
@@ -94,6 +100,39 @@ def test_a_dripped_head_is_closed_on_new_and_kept_connections(serve: Any) -> Non
             assert await seconds_to_close(streams[0]) < 3 * LIMIT
             dripping.cancel()
             streams[1].close()
+
+    serve(work)
+
+
+def test_a_head_that_begins_with_the_end_of_another_request_is_waited_for(serve: Any) -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        reader, writer = await connect()
+        for _ in range(2):
+            writer.write(HEAD + b"\r\n" + HEAD)
+            await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+            writer.write(b"\r\n")
+            await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+        writer.write(HEAD + b"\r\n" + HEAD)
+        await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+        assert await seconds_to_close(reader) < 3 * LIMIT
+        writer.close()
+
+    serve(work)
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+def test_who_asks_for_another_protocol_is_answered_over_http(serve: Any, protocol: bytes) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
+    upgrade += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n"
+
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        reader, writer = await connect()
+        writer.write(HEAD + upgrade + HEAD)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close\r\n" in answer
+        assert answer.endswith(b"ok")
+        writer.close()
 
     serve(work)
 
