@@ -1,6 +1,7 @@
 """A real server under attack and with its processes killed."""
 
 import os
+import select
 import signal
 import socket
 import threading
@@ -94,8 +95,24 @@ def test_a_batch_of_bombs_is_refused_in_time_and_memory(server: tuple[str, int])
     ]
     assert set(refused) in ({"too_many_pixels"}, {"deadline_exceeded"})
     assert seconds < 10
-    # 64 megapixels take 8 bytes each while transparency is laid over white.
+    # 25 megapixels of PNG take up to 13 bytes each, one image at a time.
     assert most[0] < 1.5e9
+
+
+def test_a_request_for_a_websocket_is_answered_and_counted(server: tuple[str, int]) -> None:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    answer = httpx.get(f"{server[0]}/predict", headers=headers)
+    assert answer.status_code == 405
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+    assert answer.headers["x-request-id"]
+    assert 'emotion_requests_total{route="/predict",status="405"} 1.0' in (
+        httpx.get(f"{server[0]}/metrics").text
+    )
 
 
 def test_unknown_paths_do_not_grow_the_metrics(server: tuple[str, int]) -> None:
@@ -187,6 +204,36 @@ def test_sigterm_loses_no_accepted_request(environment: dict[str, str]) -> None:
 
 
 def test_a_client_that_never_reads_does_not_keep_the_server(environment: dict[str, str]) -> None:
+    variables = {
+        **environment,
+        "EMOTION_WORKERS": "1",
+        "EMOTION_DRAIN_SECONDS": "0",
+        "EMOTION_GRACE_SECONDS": "3",
+    }
+    asking = b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+    with running(variables) as (address, process), socket.socket() as connection:
+        host, port = address.removeprefix("http://").split(":")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((host, int(port)))
+        connection.setblocking(False)
+        # Until both sockets are full of answers, and the server reads no more requests.
+        until = time.monotonic() + 30
+        while time.monotonic() < until and select.select([], [connection], [], 3)[1]:
+            sent = connection.send(asking)
+            asking = asking[sent:] + asking[:sent]
+        assert time.monotonic() < until
+        assert status(f"{address}/readyz") == 200
+        answer = httpx.post(f"{address}/predict", files={"image": FACE}, timeout=20)
+        assert answer.status_code == 200
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        assert time.monotonic() - begun < 8
+
+
+def test_a_client_that_never_finishes_sending_does_not_keep_the_server(
+    environment: dict[str, str],
+) -> None:
     variables = {
         **environment,
         "EMOTION_WORKERS": "1",
