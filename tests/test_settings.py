@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def test_a_containers_limit_counts_as_cores(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(settings, "CONTROL_GROUP", tmp_path)
-    monkeypatch.setattr(settings.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert available_cores() == cores
     assert Settings().workers == min(8, cores)
 
