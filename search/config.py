@@ -1,11 +1,10 @@
 """Named networks and training recipes; every choice of a run is a field of one of these."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from search.errors import OptionsError
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
@@ -104,8 +103,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError("epochs must be at least 1 and batch_size at least 2")
-        if min(self.mixup, self.cutmix, self.balance) < 0:
-            raise ValueError("mixup, cutmix and balance must not be negative")
+        for name in ("label_smoothing", "ema_decay", "zoom", "erase", "distill"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1")
+        for name in (
+            *("learning_rate", "weight_decay", "warmup_epochs"),
+            *("rotation", "shift", "mixup", "cutmix", "balance"),
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
         if not 0 <= self.blur <= 2:
             raise ValueError("blur must be from 0 to 2")
         if self.sizes[-1][0] != 1.0 or list(self.sizes) != sorted(self.sizes):
@@ -169,24 +175,39 @@ def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
 
     Args:
         recipe: the base.
-        changes: `name=value` each, such as `erase=0`, `optimizer=sgd` or `mirror=false`.
+        changes: `name=value` each, such as `erase=0`, `optimizer=sgd` or `mirror=false`; of all
+            fields but `sizes`.
 
     Raises:
         OptionsError: no such field, or a value that it does not take.
     """
-    names = [field.name for field in dataclasses.fields(Recipe)]
-    values = dataclasses.asdict(recipe)
+    kinds = get_type_hints(Recipe)
+    del kinds["sizes"]
+    values = {}
     for text in changes:
         name, sign, value = text.partition("=")
-        if name not in names or not sign:
-            raise OptionsError(f"--set {text}: not name=value with one of {', '.join(names)}")
-        values[name] = value
+        if name not in kinds or not sign:
+            raise OptionsError(f"--set {text}: not name=value with one of {', '.join(kinds)}")
+        try:
+            values[name] = _read_value(kinds[name], value)
+        except ValueError as error:
+            raise OptionsError(f"--set {text}: {error}") from None
     try:
-        return TypeAdapter(Recipe).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise OptionsError(f"--set {place}: {first['msg']}".replace("--set :", "--set:")) from None
+        return replace(recipe, **values)
+    except ValueError as error:
+        raise OptionsError(f"--set: {error}") from None
+
+
+def _read_value(kind: Any, text: str) -> Any:
+    choices = {"true": True, "false": False} if kind is bool else {c: c for c in get_args(kind)}
+    if not choices:
+        value = kind(text)
+        if not math.isfinite(value):
+            raise ValueError("expected a finite number")
+        return value
+    if text not in choices:
+        raise ValueError(f"expected {', '.join(choices)}")
+    return choices[text]
 
 
 def adapt(recipe: Recipe, network: NetworkConfig) -> Recipe:

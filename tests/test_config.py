@@ -35,9 +35,15 @@ def test_fields_are_set_by_name() -> None:
     [
         ("ereas=0", "--set ereas=0: not name=value with one of epochs, batch_size,"),
         ("erase", "--set erase: not name=value"),
-        ("erase=much", "--set erase: Input should be a valid number"),
-        ("optimizer=lion", "--set optimizer: Input should be 'adam', 'adamw', 'muon' or 'sgd'"),
-        ("batch_size=1", "--set: Value error, epochs must be at least 1"),
+        ("erase=much", "--set erase=much: could not convert string to float"),
+        ("erase=nan", "--set erase=nan: expected a finite number"),
+        ("epochs=1.5", "--set epochs=1.5: invalid literal for int()"),
+        ("mirror=1", "--set mirror=1: expected true, false"),
+        ("optimizer=lion", "--set optimizer=lion: expected adam, adamw, muon, sgd"),
+        ("batch_size=1", "--set: epochs must be at least 1 and batch_size at least 2"),
+        ("erase=1.5", "--set: erase must be from 0 to 1"),
+        ("rotation=-5", "--set: rotation must not be negative"),
+        ("sizes=48", "--set sizes=48: not name=value"),
     ],
 )
 def test_a_change_that_cannot_be_names_the_field(change: str, words: str) -> None:
