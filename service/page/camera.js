@@ -58,6 +58,7 @@ async function waitForFrame(due) {
 async function follow(signal) {
   const canvas = make("canvas");
   let last = performance.now();
+  let isFirst = true;
   const clock = setInterval(() => showAge(performance.now() - last), 250);
   while (!signal.aborted) {
     let sent = performance.now();
@@ -70,10 +71,14 @@ async function follow(signal) {
       const now = performance.now();
       showFaces(found, canvas);
       showPace(now - sent, now - last);
+      // An answer makes the page longer, which may have been too short to have the camera at its top.
+      if (isFirst) goToCamera();
+      isFirst = false;
       last = now;
       if (!found.length) apart = APART_FACELESS;
     } catch (fault) {
       if (!signal.aborted) await showTrouble(fault, signal).catch(() => {});
+      isFirst ||= fault.status === 401;
       last = performance.now();
     }
     await waitForFrame(sent + apart);
@@ -88,7 +93,6 @@ async function showTrouble({ status, message, seconds = REST }, signal) {
     say(message, true);
     await waitForKey(signal);
     say("");
-    goToCamera();
     return;
   }
   showWords(message, "fault");
