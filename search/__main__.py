@@ -17,7 +17,7 @@ from search.measuring_commands import (
     add_report,
     add_robustness,
 )
-from search.stop import Terminated
+from search.stop import Terminated, raise_on_signals
 from search.training_commands import add_choose, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
@@ -40,6 +40,8 @@ ERRORS: Final = (
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = build_parser().parse_args(arguments)
+    if "resumes" in options:
+        raise_on_signals()
     try:
         options.command(options)
         sys.stdout.flush()

@@ -176,13 +176,13 @@ def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     Args:
         recipe: the base.
         changes: `name=value` each, such as `erase=0`, `optimizer=sgd` or `mirror=false`; of all
-            fields but `sizes`.
+            fields but `epochs`, which has an option of its own, and `sizes`.
 
     Raises:
         OptionsError: no such field, or a value that it does not take.
     """
     kinds = get_type_hints(Recipe)
-    del kinds["sizes"]
+    del kinds["epochs"], kinds["sizes"]
     values = {}
     for text in changes:
         name, sign, value = text.partition("=")

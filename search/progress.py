@@ -33,7 +33,7 @@ class StudyProgress:
         self.study, self.wanted, self.workers, self.epochs = study, wanted, workers, epochs
         self.started = self.told = time.monotonic()
         self.settled = settled_trials(study, wanted)
-        self.done_before = len(self.settled)
+        self.before = {trial.number for trial in self.settled}
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -80,9 +80,12 @@ class StudyProgress:
         rates = [t.user_attrs["images_per_second"] for t in complete[-self.workers :]]
         if rates:
             words.append(f"{sum(rates) / len(rates) * self.workers:.0f} images/s")
-        pace = (time.monotonic() - self.started) / max(1, len(self.settled) - self.done_before)
-        left = int(pace * (len(self.wanted) - len(self.settled)))
-        words.append(f"{format_seconds(left)} left")
+        fresh = [trial for trial in self.settled if trial.number not in self.before]
+        # Those refused untrained took no time, and alone they tell nothing of the others.
+        if not all(map(is_refused, fresh)):
+            pace = (time.monotonic() - self.started) / len(fresh)
+            left = int(pace * (len(self.wanted) - len(self.settled)))
+            words.append(f"{format_seconds(left)} left")
         return "  ".join(words)
 
     def running_line(self, running: Sequence[FrozenTrial]) -> str:

@@ -19,7 +19,6 @@ from search.phase import Phase, Search, fill_here
 from search.pool import fill_by_workers
 from search.progress import StudyProgress
 from search.slots import close_surplus
-from search.stop import raise_on_signals
 from search.storage import connect, lost_storage_told
 from search.study import open_study
 from search.trial_checkpoint import discard, find_folder
@@ -38,7 +37,6 @@ def run_search(search: Search) -> None:
     """
     # Its info lines tell what the progress tells, once for each trial and worker.
     optuna.logging.set_verbosity(logging.ERROR)
-    raise_on_signals()
     # Before there is a study, which would keep the options of a command that cannot work.
     pick_device(search.device)
     storage = connect(search.storage, search.heartbeat)

@@ -26,9 +26,13 @@ _RAISED: Final[list[KeyboardInterrupt]] = []
 
 
 def raise_on_signals() -> None:
-    """From now on SIGTERM raises `Terminated` and Ctrl-C `Interrupted`, once each."""
-    signal.signal(signal.SIGTERM, _raise)
-    signal.signal(signal.SIGINT, _raise)
+    """From now on SIGTERM raises `Terminated` and Ctrl-C `Interrupted`, once each.
+
+    What was ignored stays so, as Ctrl-C under `nohup` and in a script's background.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise)
 
 
 def raise_again() -> None:

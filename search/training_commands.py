@@ -42,7 +42,7 @@ def add_run(commands: "Commands") -> None:
     parser.add_argument("--workers", type=positive, default=1, help=text)
     text = "how many of the best to train again, 0 for none (default: %(default)s)"
     parser.add_argument("--confirm", type=count, default=6, help=text)
-    text = "new seeds for each of them (default: %(default)s)"
+    text = "new seeds for each of them, 0 for no training again (default: %(default)s)"
     parser.add_argument("--confirm-seeds", type=count, default=3, help=text)
     text = "seconds between a trial's signs of life; after three without one it counts as dead"
     text += " (default: %(default)s)"

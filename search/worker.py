@@ -39,6 +39,8 @@ def work(
 
     What stops the worker (`STOPPED`) gives the slot back with its parameters.
     """
+    # First, so that what was interrupted goes on before anything new.
+    open_slots(study, wanted, templates)
     while True:
         trial = claim_slot(study, storage, wanted)
         if trial is None:

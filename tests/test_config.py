@@ -33,11 +33,12 @@ def test_fields_are_set_by_name() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("ereas=0", "--set ereas=0: not name=value with one of epochs, batch_size,"),
+        ("ereas=0", "--set ereas=0: not name=value with one of batch_size, optimizer,"),
         ("erase", "--set erase: not name=value"),
         ("erase=much", "--set erase=much: could not convert string to float"),
         ("erase=nan", "--set erase=nan: expected a finite number"),
-        ("epochs=1.5", "--set epochs=1.5: invalid literal for int()"),
+        ("batch_size=1.5", "--set batch_size=1.5: invalid literal for int()"),
+        ("epochs=3", "--set epochs=3: not name=value"),
         ("mirror=1", "--set mirror=1: expected true, false"),
         ("optimizer=lion", "--set optimizer=lion: expected adam, adamw, muon, sgd"),
         ("batch_size=1", "--set: epochs must be at least 1 and batch_size at least 2"),

@@ -1,6 +1,7 @@
 import argparse
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -61,6 +62,32 @@ def test_a_finished_training_that_is_asked_again_says_so(
     capsys.readouterr()
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("goes on after epoch 2 of 2\n")
+
+
+@pytest.mark.usefixtures("small")
+def test_sigterm_while_a_network_is_measured_says_what_to_do(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def terminate(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    command = ["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with monkeypatch.context() as patch:
+        patch.setattr("search.stop._RAISED", [])
+        patch.setattr("search.retrain.finish_artifact", terminate)
+        try:
+            assert main(command) == 143
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert not (out / "retrain.lock").exists()
+    assert main(command) == 0
 
 
 @pytest.mark.usefixtures("small")

@@ -82,3 +82,22 @@ def test_a_confirmation_names_the_searchs_trial(
     with StudyProgress(study, (slot,), workers=1, epochs=4):
         work(study, storage, (slot,), stand_in, {slot: template})
     assert "best 50.00% (trial 42 seed 2)" in capsys.readouterr().out
+
+
+def test_trials_refused_untrained_tell_no_time(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def objective(trial: Trial) -> float:
+        if trial.user_attrs["slot"] < 2:
+            trial.set_user_attr("reason", "too large: 9 FLOPs, at most 1")
+            raise TrialPruned
+        trial.set_user_attr("images_per_second", 1.0)
+        return 0.5
+
+    shown = StudyProgress(study, range(4), workers=1, epochs=1)
+    for wanted in (range(2), range(3)):
+        work(study, connect(str(tmp_path / "s.db")), wanted, objective)
+        shown.show_done()
+    refused, trained = capsys.readouterr().out.splitlines()
+    assert refused == "2/4 done  2 too large"
+    assert trained.startswith("3/4 done  2 too large  best 50.00%") and trained.endswith(" left")

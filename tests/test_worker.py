@@ -154,6 +154,10 @@ def test_an_interrupted_trial_is_run_again_with_its_parameters_and_generation(
     first, again = slots[1]
     assert first.params == again.params
     assert first.system_attrs == again.system_attrs != {}
+    # What was begun comes before what was not.
+    (last,) = slots[2]
+    assert again.datetime_start and last.datetime_start
+    assert again.datetime_start < last.datetime_start
     assert count_done(study, range(3)) == 3
 
 
