@@ -120,12 +120,13 @@ def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
 
     A seed is done, too, where its training failed for good.
     """
+    begun = confirmation.get_trials(deepcopy=False)
     repeats: dict[int, list[FrozenTrial]] = defaultdict(list)
-    for trial in confirmation.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        repeats[trial.user_attrs["confirms"]].append(trial)
+    for trial in begun:
+        if trial.state == TrialState.COMPLETE:
+            repeats[trial.user_attrs["confirms"]].append(trial)
     trials = {trial.number: trial for trial in best_trials(study)}
     ranked = [_confirm(trials[number], found) for number, found in repeats.items()]
-    begun = confirmation.get_trials(deepcopy=False)
     settled = settled_trials(confirmation, group_slots(begun))
     done = Counter(trial.user_attrs["confirms"] for trial in settled)
     # Another call may ask for more seeds, of those that are the best by then. Trials of older

@@ -30,9 +30,13 @@ def raise_on_signals() -> None:
 
     What was ignored stays so, as Ctrl-C under `nohup` and in a script's background.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _raise)
+    for number in _heeded():
+        signal.signal(number, _raise)
+
+
+def _heeded() -> list[signal.Signals]:
+    asking = (signal.SIGTERM, signal.SIGINT)
+    return [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def raise_again() -> None:
@@ -78,11 +82,7 @@ class StopWish:
 def catch_stop() -> Iterator[StopWish]:
     """Within, SIGTERM and SIGINT set the wish, but for what was ignored; needs the main thread."""
     wish = StopWish()
-    before = {
-        number: signal.signal(number, wish.note)
-        for number in (signal.SIGTERM, signal.SIGINT)
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
+    before = {number: signal.signal(number, wish.note) for number in _heeded()}
     try:
         yield wish
     finally:

@@ -81,9 +81,11 @@ def train_trial(
     if checkpoint:
         for figures in read_epochs(checkpoint, plan.fields(validation)):
             report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
-    kept: dict[str, Any] = {"checkpoint": checkpoint, "clock": Clock(INTERVAL, edges=False)}
+    clock = Clock(INTERVAL, edges=False)
     try:
-        run = fit(plan, faces, validation, device, report=report, **kept)
+        run = fit(
+            plan, faces, validation, device, checkpoint=checkpoint, clock=clock, report=report
+        )
     except CheckpointError as error:
         # A full disk says nothing of the configuration.
         raise StudyError(str(error)) from None
