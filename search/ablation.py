@@ -1,74 +1,34 @@
 """An ablation: a network and recipe and variations of them over several seeds, each idea alone."""
 
-import dataclasses
-import json
-import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import torch
 from torch import nn
 
+from search.ablation_run import ACCURACY, UNSEEN, Figures, read_run, run_path, write_run
 from search.claim import claim
 from search.config import Recipe
 from search.data import Faces
+from search.effect import Effect
 from search.errors import TrainingError
+from search.ideas import BASE, change
 from search.plan import Plan, choose_faces
-from search.retrain import Progress
-from search.scores import standard_error
 from search.train import fit
-from service.artifact import write_whole
+from search.training_progress import TrainingProgress
 from service.network import NetworkConfig
 
-Figures = Mapping[str, float]
-"""What an epoch came to, by name."""
+Run = tuple[str, int]
+"""Idea and seed."""
 
-ACCURACY: Final = "validation_accuracy"
-UNSEEN: Final = "unseen_accuracy"
+Plans = Mapping[Run, Plan]
 
 PAUSE: Final = 10.0
 """Seconds between two looks at the runs of other processes."""
-
-BASE: Final = "base"
-"""Name of the unchanged recipe among the ideas."""
-
-IDEAS: Final[dict[str, Mapping[str, Any]]] = {
-    "no-label-smoothing": {"label_smoothing": 0.0},
-    "no-weight-decay": {"weight_decay": 0.0},
-    "no-ema": {"ema_decay": 0.0},
-    "no-warmup": {"warmup_epochs": 0.0},
-    "constant-rate": {"schedule": "constant"},
-    # Their own usual rates come with them; Muon's would be far too high for AdamW.
-    "adamw": {"optimizer": "adamw", "learning_rate": 2e-3},
-    "sgd": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
-    "no-mirror": {"mirror": False},
-    "no-rotation": {"rotation": 0.0},
-    "wide-rotation": {"rotation": 25.0},
-    "no-zoom": {"zoom": 0.0},
-    "wide-zoom": {"zoom": 0.3},
-    "no-shift": {"shift": 0.0},
-    "wide-shift": {"shift": 0.2},
-    "blur": {"blur": 1.5},
-    "no-erase": {"erase": 0.0},
-    "mixup": {"mixup": 0.2},
-    "cutmix": {"cutmix": 1.0},
-    "balance": {"balance": 0.5},
-    "full-size": {"sizes": ((1.0, 48),)},
-    "keep-duplicates": {"drop_duplicates": False},
-    "no-distill": {"distill": 0.0},
-    "more-distill": {"distill": 0.6},
-    "consistent": {"consistent": True},
-    "no-squeeze": {"squeeze": False},
-    "no-drop-path": {"drop_path": 0.0},
-    "no-head-dropout": {"head_dropout": 0.0},
-}
-"""The fields of the recipe or of the network that each idea changes."""
-
-Base = TypeVar("Base", Recipe, NetworkConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,87 +49,9 @@ class Ablation:
     seeds: int
     teachers: Mapping[str, nn.Module] = field(default_factory=dict)
 
-    def runs(self) -> list[tuple[str, int]]:
+    def runs(self) -> list[Run]:
         """Idea and seed of each run; all ideas come before the next seed."""
         return [(idea, seed) for seed in range(self.seeds) for idea in (BASE, *self.ideas)]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """An idea's accuracy over the seeds, beside the base's.
-
-    Attributes:
-        idea: name in `IDEAS`, or `BASE`.
-        values: validation accuracy of each seed, 0 to 1.
-        base: the same of the unchanged recipe.
-        unseen: mean accuracy on the validation images that are not also in train; None where a
-            run does not tell it.
-    """
-
-    idea: str
-    values: tuple[float, ...]
-    base: tuple[float, ...]
-    unseen: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy."""
-        return statistics.fmean(self.values)
-
-    @property
-    def error(self) -> float:
-        """Standard error of the mean; nan for a single seed."""
-        return standard_error(self.values)
-
-    @property
-    def difference(self) -> float:
-        """Mean accuracy less the base's."""
-        return self.mean - statistics.fmean(self.base)
-
-    @property
-    def difference_error(self) -> float:
-        """Standard error of the difference; nan for a single seed."""
-        return math.hypot(self.error, standard_error(self.base))
-
-    @property
-    def kept(self) -> bool:
-        """Whether three seeds or more show a gain of more than twice its standard error."""
-        enough = min(len(self.values), len(self.base)) >= 3
-        return enough and self.difference > 2 * self.difference_error
-
-
-def pick_ideas(
-    network: NetworkConfig, recipe: Recipe, names: Sequence[str] = (), taught: bool = False
-) -> tuple[str, ...]:
-    """The named ideas, or all that change something; those that need teachers only if `taught`.
-
-    Raises:
-        TrainingError: there is no such idea, or it changes nothing in this network and recipe.
-    """
-    for name in names:
-        if name not in IDEAS:
-            raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
-        if not changes(network, recipe, name):
-            raise TrainingError(f"idea {name} changes nothing in this network and recipe")
-    untaught = {name for name in IDEAS if change(recipe, name).distill and not taught}
-    found = [name for name in IDEAS if changes(network, recipe, name) and name not in untaught]
-    return tuple(dict.fromkeys(names)) or tuple(found)
-
-
-def changes(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
-    """Whether the idea makes a difference; how teachers answer makes none without teachers."""
-    base, changed = (
-        replace(found, consistent=found.consistent and found.distill > 0)
-        for found in (recipe, change(recipe, idea))
-    )
-    return base != changed or change(network, idea) != network
-
-
-def change(base: Base, idea: str) -> Base:
-    """The recipe or network with what the idea changes in it; as it is for `BASE`."""
-    known = {field.name for field in dataclasses.fields(base)}
-    found = {name: value for name, value in IDEAS.get(idea, {}).items() if name in known}
-    return replace(base, **found)
 
 
 def run_ablation(
@@ -197,30 +79,49 @@ def run_ablation(
     # First all that can be wrong, and all that is there, before hours of training.
     check_teachers(ablation)
     plans = {run: make_plan(ablation, *run, train) for run in ablation.runs()}
-    found = {
-        run: read_run(run_path(out, *run), plan.fields(validation)) for run, plan in plans.items()
-    }
-    figures = {run: kept for run, kept in found.items() if kept}
+    figures = read_finished(plans, validation, out)
     told = False
     while len(figures) < len(plans):
-        done = len(figures)
-        for number, (run, plan) in enumerate(plans.items(), 1):
-            if run in figures:
-                continue
-            path = run_path(out, *run)
-            with claim(path.with_suffix(".lock")) as mine:
-                kept = read_run(path, plan.fields(validation))
-                if kept is None and mine:
-                    print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
-                    kept = train_run(ablation, plan, (train, validation), path, device)
-            if kept:
-                figures[run] = kept
-        if len(figures) == done:
+        splits = (train, validation)
+        found = train_missing(ablation, plans, figures.keys(), splits, out=out, device=device)
+        figures |= found
+        if not found:
             if not told:
                 print("all missing runs are of other processes; waits for them", flush=True)
                 told = True
             time.sleep(PAUSE)
     return sum_up(ablation, figures)
+
+
+def read_finished(plans: Plans, validation: Faces, out: Path) -> dict[Run, Figures]:
+    """The last figures of all runs that are finished in `out`."""
+    found = {run: read_run(run_path(out, *run), plans[run].fields(validation)) for run in plans}
+    return {run: figures for run, figures in found.items() if figures}
+
+
+def train_missing(
+    ablation: Ablation,
+    plans: Plans,
+    finished: Collection[Run],
+    splits: tuple[Faces, Faces],
+    *,
+    out: Path,
+    device: torch.device,
+) -> dict[Run, Figures]:
+    """Train what no other process does; returns what is finished now and was not before."""
+    figures = {}
+    for number, (run, plan) in enumerate(plans.items(), 1):
+        if run in finished:
+            continue
+        path = run_path(out, *run)
+        with claim(path.with_suffix(".lock")) as mine:
+            found = read_run(path, plan.fields(splits[1]))
+            if found is None and mine:
+                print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
+                found = train_run(ablation, plan, splits, path, device)
+        if found:
+            figures[run] = found
+    return figures
 
 
 def check_teachers(ablation: Ablation) -> None:
@@ -248,7 +149,7 @@ def train_run(
     ablation: Ablation, plan: Plan, splits: tuple[Faces, Faces], path: Path, device: torch.device
 ) -> Figures:
     """Train one run and keep its figures in `path`; returns those after its last epoch."""
-    checkpoint, progress = path.with_suffix(".pt"), Progress(plan.recipe.epochs)
+    checkpoint, progress = path.with_suffix(".pt"), TrainingProgress(plan.recipe.epochs)
     finished = fit(
         plan,
         choose_faces(plan.recipe, splits[0]),
@@ -264,47 +165,7 @@ def train_run(
     return kept
 
 
-def run_path(out: Path, idea: str, seed: int) -> Path:
-    """The file of a finished run."""
-    return out / f"{idea}-{seed}.json"
-
-
-def write_run(path: Path, plan: dict[str, Any], history: Sequence[Figures]) -> Figures:
-    """Keep a run's accuracies after each epoch, whole or not at all; returns the last ones."""
-    curves = {
-        name: [figures[name] for figures in history]
-        for name in (ACCURACY, UNSEEN)
-        if all(name in figures for figures in history)
-    }
-    write_whole(path, json.dumps({"plan": plan, **curves}).encode())
-    return {name: curve[-1] for name, curve in curves.items()}
-
-
-def read_run(path: Path, plan: dict[str, Any]) -> Figures | None:
-    """Accuracies after the last epoch of a finished run, None where there is none.
-
-    Raises:
-        TrainingError: the file is not readable, or of another plan.
-    """
-    if not path.exists():
-        return None
-    try:
-        saved = json.loads(path.read_text())
-        found, figures = saved["plan"], {ACCURACY: float(saved[ACCURACY][-1])}
-        if UNSEEN in saved:
-            figures[UNSEEN] = float(saved[UNSEEN][-1])
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise TrainingError(f"{path}: not a readable run ({error})") from None
-    # Through JSON, where tuples are lists.
-    wanted = json.loads(json.dumps(plan))
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
-    if differing:
-        words = f"run of another ablation, {', '.join(differing)} differs"
-        raise TrainingError(f"{path}: {words}; name another output folder or remove it")
-    return figures
-
-
-def sum_up(ablation: Ablation, figures: Mapping[tuple[str, int], Figures]) -> list[Effect]:
+def sum_up(ablation: Ablation, figures: Mapping[Run, Figures]) -> list[Effect]:
     """The base and each idea, from the accuracies of each run."""
 
     def gather(idea: str, name: str) -> tuple[float, ...]:

@@ -8,7 +8,8 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from search.ablation import BASE, IDEAS, Effect
+from search.effect import Effect
+from search.ideas import BASE, IDEAS
 from search.page import Picture, Table, write_page
 
 HEADER: Final = (

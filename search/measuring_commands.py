@@ -44,9 +44,10 @@ def add_ablate(commands: "Commands") -> None:
 
 def run_ablate(options: argparse.Namespace) -> None:
     """Train what is missing, print the table and say where the page lies."""
-    from search.ablation import Ablation, pick_ideas, run_ablation
+    from search.ablation import Ablation, run_ablation
     from search.ablation_report import write_ablation_report
     from search.data import load_split
+    from search.ideas import pick_ideas
     from service.artifact import load_artifact
     from service.device import pick_device
 

@@ -1,45 +1,26 @@
 """The long training of one network: checkpoint, curves, artifact."""
 
-import platform
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from search.calibrate import calibrate
+from search.card import describe
 from search.claim import claim
 from search.config import Recipe
-from search.data import Faces, load_split
-from search.distributed import rank, world
-from search.duration import format_seconds
+from search.data import load_split
+from search.distributed import rank
 from search.errors import TrainingError
 from search.history import write_history
 from search.plan import Plan, Run, choose_faces
 from search.robustness import FAULTS, record_robustness
 from search.train import fit
+from search.training_progress import TrainingProgress
 from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
-from service.device import pick_precision
-from service.network import NetworkConfig, config_from_dict, count_flops, count_parameters
-
-FER2013_VALIDATION = "ac459d71fc236fb7e22a8c010486a35597d4e4a09336c94cec68dce9909a50b7"
-"""Digest of FER2013's PublicTest split, by which the data set is known."""
-
-FER2013_TERMS = {
-    "name": "FER2013",
-    "terms": "FER2013 (Goodfellow et al., Challenges in representation learning, 2013); "
-    "research use only",
-    "licence": "Apache-2.0 for the code; weights trained on FER2013, for research use only",
-}
-OTHER_TERMS = {
-    "name": "own faces",
-    "terms": "own faces, under the terms of whoever gave them",
-    "licence": "Apache-2.0 for the code; weights as far as the terms of all faces allow that "
-    "they, their teachers and the network they start from were trained on",
-}
+from service.network import NetworkConfig, config_from_dict
 
 
 def retrain(
@@ -94,7 +75,7 @@ def retrain(
         start_from=first.card["weights_sha256"] if first else None,
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
-    progress = Progress(recipe.epochs)
+    progress = TrainingProgress(recipe.epochs)
 
     def report(history: list[dict[str, float]]) -> None:
         write_history(out / HISTORY_FILE, history)
@@ -171,92 +152,3 @@ def write_artifact(folder: Path, plan: Plan, run: Run, facts: dict[str, Any]) ->
     """Weights, card and curve of a finished run."""
     save_artifact(folder, run.average, plan.network, facts)
     write_history(folder / HISTORY_FILE, run.history)
-
-
-class Progress:
-    """Prints one line an epoch, with the time left at the pace of this call's whole epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.begin(0.0)
-
-    def begin(self, done: float) -> None:
-        """Note the epochs done before this call, and print them if there are any."""
-        self.first, self.started = done, time.monotonic()
-        if done:
-            last = int(done)
-            place = f"after epoch {last}" if done.is_integer() else f"within epoch {last + 1}"
-            print(f"goes on {place} of {self.epochs}", flush=True)
-
-    def show(self, figures: dict[str, float]) -> None:
-        """Print an epoch's figures."""
-        epoch, now = figures["epoch"], time.monotonic()
-        left = ""
-        if self.first.is_integer():
-            pace = (now - self.started) / (epoch - self.first)
-            left = f"  {format_seconds(pace * (self.epochs - epoch))} left"
-        else:
-            # The rest of an epoch, with all of its validation, tells no pace.
-            self.first, self.started = float(epoch), now
-        unseen = ""
-        if "unseen_accuracy" in figures:
-            unseen = f", not in train {figures['unseen_accuracy']:.2%}"
-        print(
-            f"epoch {epoch:.0f}/{self.epochs}  loss {figures['loss']:.4f}  "
-            f"accuracy {figures['accuracy']:.2%}  "
-            f"validation {figures['validation_accuracy']:.2%} "
-            f"(loss {figures['validation_loss']:.4f}{unseen})  "
-            f"{figures['images_per_second']:.0f} images/s{left}",
-            flush=True,
-        )
-
-
-def find_terms(validation_digest: str) -> dict[str, str]:
-    """The data set's name and terms, and the weights' licence, by its validation split."""
-    return FER2013_TERMS if validation_digest == FER2013_VALIDATION else OTHER_TERMS
-
-
-def tell_machine(run: Run) -> dict[str, Any]:
-    """What a run's weights depend on besides its plan, as it was at the end."""
-    device = next(run.network.parameters()).device
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "torch": str(torch.__version__),
-        "device": gpu or f"CPU, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "precision": str(pick_precision(device)).removeprefix("torch."),
-        "processes": world(),
-    }
-
-
-def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, Any]:
-    """The card's facts about a finished run."""
-    last = run.history[-1]
-    digest = validation.digest()
-    data = find_terms(digest)
-    return {
-        "name": name,
-        "parameters": count_parameters(run.average),
-        "flops_per_image": count_flops(plan.network),
-        "recipe": asdict(plan.recipe),
-        "seed": plan.seed,
-        "start_from": plan.start_from,
-        "teachers": list(plan.teachers),
-        "data": {
-            "name": data["name"],
-            "train_sha256": plan.train_digest,
-            "validation_sha256": digest,
-            "terms": data["terms"],
-        },
-        "commit": run.commit,
-        "trained_with": tell_machine(run),
-        "licence": data["licence"],
-        "metrics": {
-            "validation": {
-                "accuracy": last["validation_accuracy"],
-                "loss": last["validation_loss"],
-                "images": len(validation),
-            }
-        },
-        "temperature": 1.0,
-    }

@@ -17,10 +17,10 @@ from search.errors import StudyError
 from search.outcome import tell_none_complete
 from search.phase import Phase, Search, fill_here
 from search.pool import fill_by_workers
-from search.progress import StudyProgress
 from search.slots import close_surplus
 from search.storage import connect, lost_storage_told
 from search.study import open_study
+from search.study_progress import StudyProgress
 from search.trial_checkpoint import discard, find_folder
 from service.device import pick_device
 

@@ -1,7 +1,7 @@
 import csv
 import json
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ import torch
 
 from search import ablation as module
 from search.__main__ import main
-from search.ablation import BASE, IDEAS, Ablation, Effect, pick_ideas, run_ablation
+from search.ablation import Ablation, run_ablation
 from search.ablation_report import write_ablation_report
 from search.claim import claim
 from search.config import NETWORKS, RECIPES
 from search.data import Faces
+from search.effect import Effect
 from search.errors import TrainingError
+from search.ideas import BASE, pick_ideas
 from search.plan import Plan, Run
 from search.train import fit
 from service.network import build_network
@@ -136,19 +138,6 @@ def test_recipes_and_teachers_that_do_not_fit_are_told_before_the_first_run(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["modern", "distill"])
-def test_every_idea_changes_the_recipes_that_it_is_for(name: str) -> None:
-    found = pick_ideas(COMPACT, RECIPES[name], taught=True)
-    untaught = {"no-distill", "consistent"} if name == "modern" else set()
-    assert set(IDEAS) - set(found) == untaught
-    assert "more-distill" not in pick_ideas(COMPACT, RECIPES["modern"])
-
-
-def test_every_idea_changes_fields_of_the_network_or_the_recipe() -> None:
-    names = {field.name for field in (*fields(COMPACT), *fields(FAST))}
-    assert {name for idea in IDEAS.values() for name in idea} <= names
-
-
 def test_ideas_of_the_network_change_it_alone(faces: Faces, tmp_path: Path) -> None:
     network = replace(TINY, drop_path=0.5)
     ablation = Ablation(network=network, recipe=FAST, ideas=("no-drop-path",), seeds=1)
@@ -161,25 +150,6 @@ def test_ideas_of_the_network_change_it_alone(faces: Faces, tmp_path: Path) -> N
     base["network"]["drop_path"] = 0.0
     assert changed == base
     assert "no-drop-path" not in pick_ideas(NETWORKS["paper"], FAST)
-
-
-def test_a_wrong_idea_is_named() -> None:
-    with pytest.raises(TrainingError, match="no idea magic; there are: no-label-smoothing"):
-        pick_ideas(COMPACT, FAST, ["magic"])
-    with pytest.raises(TrainingError, match="no-distill changes nothing"):
-        pick_ideas(COMPACT, FAST, ["no-distill"])
-    with pytest.raises(TrainingError, match="no-squeeze changes nothing"):
-        pick_ideas(NETWORKS["paper"], FAST, ["no-squeeze"])
-
-
-def test_an_idea_is_kept_where_three_seeds_show_it() -> None:
-    base = (0.60, 0.61, 0.62)
-    better = Effect("mixup", (0.65, 0.66, 0.67), base)
-    assert better.difference == pytest.approx(0.05)
-    assert better.difference_error == pytest.approx(0.01 * (2 / 3) ** 0.5)
-    assert better.kept
-    assert not Effect("mixup", (0.61, 0.62, 0.63), base).kept
-    assert not Effect("mixup", (0.65, 0.66), base[:2]).kept
 
 
 def test_the_table_is_written_in_each_form(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import pytest
 from optuna import Study, Trial, TrialPruned, create_trial
 from optuna.trial import TrialState
 
-from search import progress
+from search import study_progress as progress
 from search.confirmation import SEEDS_PER_SLOT
 from search.errors import TrialFailedError
-from search.progress import StudyProgress
 from search.slots import claim_slot, open_slots
 from search.storage import connect
 from search.study import Protocol, open_study
+from search.study_progress import StudyProgress
 from search.worker import work
 
 

@@ -1,0 +1,43 @@
+"""Progress of one training."""
+
+import time
+
+from search.duration import format_seconds
+
+
+class TrainingProgress:
+    """Prints one line an epoch, with the time left at the pace of this call's whole epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.begin(0.0)
+
+    def begin(self, done: float) -> None:
+        """Note the epochs done before this call, and print them if there are any."""
+        self.first, self.started = done, time.monotonic()
+        if done:
+            last = int(done)
+            place = f"after epoch {last}" if done.is_integer() else f"within epoch {last + 1}"
+            print(f"goes on {place} of {self.epochs}", flush=True)
+
+    def show(self, figures: dict[str, float]) -> None:
+        """Print an epoch's figures."""
+        epoch, now = figures["epoch"], time.monotonic()
+        left = ""
+        if self.first.is_integer():
+            pace = (now - self.started) / (epoch - self.first)
+            left = f"  {format_seconds(pace * (self.epochs - epoch))} left"
+        else:
+            # The rest of an epoch, with all of its validation, tells no pace.
+            self.first, self.started = float(epoch), now
+        unseen = ""
+        if "unseen_accuracy" in figures:
+            unseen = f", not in train {figures['unseen_accuracy']:.2%}"
+        print(
+            f"epoch {epoch:.0f}/{self.epochs}  loss {figures['loss']:.4f}  "
+            f"accuracy {figures['accuracy']:.2%}  "
+            f"validation {figures['validation_accuracy']:.2%} "
+            f"(loss {figures['validation_loss']:.4f}{unseen})  "
+            f"{figures['images_per_second']:.0f} images/s{left}",
+            flush=True,
+        )

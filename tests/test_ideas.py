@@ -1,0 +1,31 @@
+from dataclasses import fields
+
+import pytest
+
+from search.config import NETWORKS, RECIPES
+from search.errors import TrainingError
+from search.ideas import IDEAS, pick_ideas
+
+COMPACT = NETWORKS["compact"]
+
+
+@pytest.mark.parametrize("name", ["modern", "distill"])
+def test_every_idea_changes_the_recipes_that_it_is_for(name: str) -> None:
+    found = pick_ideas(COMPACT, RECIPES[name], taught=True)
+    untaught = {"no-distill", "consistent"} if name == "modern" else set()
+    assert set(IDEAS) - set(found) == untaught
+    assert "more-distill" not in pick_ideas(COMPACT, RECIPES["modern"])
+
+
+def test_every_idea_changes_fields_of_the_network_or_the_recipe() -> None:
+    names = {field.name for field in (*fields(COMPACT), *fields(RECIPES["modern"]))}
+    assert {name for idea in IDEAS.values() for name in idea} <= names
+
+
+def test_a_wrong_idea_is_named() -> None:
+    with pytest.raises(TrainingError, match="no idea magic; there are: no-label-smoothing"):
+        pick_ideas(COMPACT, RECIPES["modern"], ["magic"])
+    with pytest.raises(TrainingError, match="no-distill changes nothing"):
+        pick_ideas(COMPACT, RECIPES["modern"], ["no-distill"])
+    with pytest.raises(TrainingError, match="no-squeeze changes nothing"):
+        pick_ideas(NETWORKS["paper"], RECIPES["modern"], ["no-squeeze"])
