@@ -225,7 +225,9 @@ def tabulate_classes(result: Evaluation) -> Table:
 
 
 def tabulate_robustness(facts: dict[str, Any]) -> Table:
-    """Accuracy under each fault, as the card has it."""
+    """Accuracy under each corruption, as the card has it."""
     rows = [[name, f"{value:.2%}"] for name, value in facts["accuracy"].items()]
-    caption = f"From the card: {facts['images']} {facts['split']} images of its own data, spoilt."
-    return Table("Robustness", ("fault", "accuracy"), rows, caption)
+    caption = (
+        f"From the card: {facts['images']} {facts['split']} images of its own data, corrupted."
+    )
+    return Table("Robustness", ("corruption", "accuracy"), rows, caption)

@@ -27,6 +27,12 @@ CAPTIONS: Final = {
 """What each fault means."""
 
 
+TONES: Final = (
+    "0 to 255. Brightness is the mean of an image, contrast the standard deviation within it. "
+    "Equalised images have about 128 and 74, most photographs less contrast."
+)
+
+
 @dataclass(frozen=True)
 class Audit:
     """Faults of one split.
@@ -112,18 +118,23 @@ def write_audit(data: Path, out: Path) -> str:
         DataError: as `audit_splits`.
     """
     audits = audit_splits(data)
-    faults, classes = count_faults(audits), count_classes(audits)
+    tables = faults, tones, _ = count_faults(audits), tabulate_tones(audits), count_classes(audits)
     pictures = [
         picture
         for split, audit in audits.items()
         for name in CAPTIONS
         if (picture := draw_fault(split, name, audit))
     ]
-    write_page(out / "audit.html", f"Audit of {data.name}", [classes, faults, *pictures])
+    write_page(out / "audit.html", f"Audit of {data.name}", [*tables, *pictures])
     write_faults(out / "faults.csv", audits, "file" if data.is_dir() else "line")
-    lines = ["  ".join(f"{cell:>10}" for cell in row) for row in (faults.header, *faults.rows)]
+    lines = [*align(faults), *align(tones)]
     places = [f"page: {out / 'audit.html'}", f"list: {out / 'faults.csv'}"]
     return "\n".join([*lines, *tell_lacking(audits), *places])
+
+
+def align(table: Table) -> list[str]:
+    """A table as text, a line a row."""
+    return ["  ".join(f"{cell:>12}" for cell in row) for row in (table.header, *table.rows)]
 
 
 def tell_lacking(audits: Mapping[str, Audit]) -> list[str]:
@@ -158,6 +169,16 @@ def count_classes(audits: Mapping[str, Audit]) -> Table:
         for split, audit in audits.items()
     ]
     return Table("Images of each label", ("split", *LABELS), rows)
+
+
+def tabulate_tones(audits: Mapping[str, Audit]) -> Table:
+    """Mean and standard deviation over the images of two measures, a row a split."""
+    rows = []
+    for split, audit in audits.items():
+        pixels = audit.faces.images.reshape(len(audit.faces), -1)
+        measures = (pixels.mean(1), pixels.std(1))
+        rows.append([split, *(f"{each.mean():.1f} ± {each.std():.1f}" for each in measures)])
+    return Table("Grey levels", ("split", "brightness", "contrast"), rows, TONES)
 
 
 def draw_fault(split: str, name: str, audit: Audit) -> Picture | None:

@@ -4,7 +4,6 @@ Temperature and the threshold of "uncertain", fitted on validation, and what tra
 like, for the service to tell when its inputs no longer do.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search.data import Faces, check_own_validation, load_split
-from search.errors import AbsentSplitError
+from search.data import check_own_validation
 from search.evaluate import Evaluation, evaluate
 from search.scores import Coverage, cover, least_coverage, reliability
 from search.summary import summarize
@@ -66,28 +64,8 @@ def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
     card["calibration"] = result.facts
     metrics = summarize(plain) | {"mirrored": summarize(mirrored, brief=True)}
     card["metrics"] = card.get("metrics", {}) | {"validation": metrics}
-    with suppress(AbsentSplitError):
-        card["input_statistics"] = measure_inputs(load_split(data, "train"))
     write_card(artifact, card)
     return result
-
-
-def measure_inputs(faces: Faces) -> dict[str, Any]:
-    """What train's faces look like.
-
-    Returns:
-        Mean and standard deviation over the faces of two measures in grey levels, 0 to 255:
-        `brightness`, a face's mean, and `contrast`, the standard deviation within it.
-    """
-    measures = {
-        "brightness": np.array([image.mean() for image in faces.images]),
-        "contrast": np.array([image.std() for image in faces.images]),
-    }
-    facts = {
-        name: {"mean": float(values.mean()), "deviation": float(values.std())}
-        for name, values in measures.items()
-    }
-    return {"split": "train", "images": len(faces), **facts}
 
 
 def fit_calibration(fitted: Evaluation) -> Calibration:

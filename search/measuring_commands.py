@@ -128,13 +128,13 @@ def run_calibrate(options: argparse.Namespace) -> None:
 
 
 def add_robustness(commands: "Commands") -> None:
-    """`robustness`: accuracy on spoilt images."""
-    text = "measure accuracy on spoilt validation images and write it into the card"
+    """`robustness`: accuracy on corrupted images."""
+    text = "measure accuracy on corrupted validation images and write it into the card"
     _add_common(commands.add_parser("robustness", help=text), command=run_robustness)
 
 
 def run_robustness(options: argparse.Namespace) -> None:
-    """Print one line a fault."""
+    """Print one line a corruption."""
     from search.robustness import record_robustness
     from service.device import pick_device
 

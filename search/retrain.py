@@ -16,7 +16,7 @@ from search.distributed import rank
 from search.errors import TrainingError
 from search.history import write_history
 from search.plan import Plan, Run, choose_faces
-from search.robustness import FAULTS, record_robustness
+from search.robustness import CORRUPTIONS, record_robustness
 from search.train import fit
 from search.training_progress import TrainingProgress
 from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
@@ -144,7 +144,7 @@ def finish_artifact(folder: Path, data: Path, device: torch.device) -> None:
     """
     print("weights are final; fits temperature and threshold on validation", flush=True)
     calibrate(folder, data, device)
-    print(f"measures accuracy under {len(FAULTS)} faults", flush=True)
+    print(f"measures accuracy under {len(CORRUPTIONS)} corruptions", flush=True)
     record_robustness(folder, data, device)
 
 

@@ -1,4 +1,4 @@
-"""Accuracy on spoilt faces: blur, noise, JPEG, light, turns, occlusion, low resolution, crops.
+"""Accuracy on corrupted faces: blur, noise, JPEG, light, tones, turns, occlusion, crops.
 
 The kinds follow ImageNet-C (Hendrycks & Dietterich, 2019), scaled to faces of 48x48 pixels.
 """
@@ -21,11 +21,11 @@ from search.data import load_own_validation
 from search.inference import on_device, predict_logits
 from service.artifact import load_artifact, write_card
 
-Fault = Callable[[Tensor, torch.Generator], Tensor]
-"""Spoils float images (N, 1, 48, 48), grey levels 0 to 255; results are rounded and clamped."""
+Corruption = Callable[[Tensor, torch.Generator], Tensor]
+"""Changes float images (N, 1, 48, 48), grey levels 0 to 255; results are rounded and clamped."""
 
 
-def soften(images: Tensor, _: torch.Generator, *, sigma: float) -> Tensor:
+def gaussian_blur(images: Tensor, _: torch.Generator, *, sigma: float) -> Tensor:
     """Gaussian blur of a standard deviation in pixels."""
     return blur(images, torch.full((len(images),), sigma, device=images.device))
 
@@ -49,6 +49,11 @@ def compress(images: Tensor, _: torch.Generator, *, quality: int) -> Tensor:
 def brighten(images: Tensor, _: torch.Generator, *, factor: float) -> Tensor:
     """Multiplied grey levels; what exceeds white is lost."""
     return images * factor
+
+
+def bend(images: Tensor, _: torch.Generator, *, gamma: float) -> Tensor:
+    """Grey levels along a power curve; above 1 makes middle tones darker."""
+    return 255 * (images / 255) ** gamma
 
 
 def turn(images: Tensor, _: torch.Generator, *, degrees: float) -> Tensor:
@@ -84,9 +89,9 @@ def jitter(images: Tensor, generator: torch.Generator, *, share: float) -> Tenso
     return warp(images, matrices, images.shape[-1])
 
 
-FAULTS: Final[dict[str, Fault]] = {
-    "blur, sigma 1 pixel": partial(soften, sigma=1.0),
-    "blur, sigma 2 pixels": partial(soften, sigma=2.0),
+CORRUPTIONS: Final[dict[str, Corruption]] = {
+    "blur, sigma 1 pixel": partial(gaussian_blur, sigma=1.0),
+    "blur, sigma 2 pixels": partial(gaussian_blur, sigma=2.0),
     "noise, sigma 10 levels": partial(add_noise, deviation=10.0),
     "noise, sigma 25 levels": partial(add_noise, deviation=25.0),
     "JPEG quality 90": partial(compress, quality=90),
@@ -94,6 +99,8 @@ FAULTS: Final[dict[str, Fault]] = {
     "JPEG quality 20": partial(compress, quality=20),
     "brightness x 0.4": partial(brighten, factor=0.4),
     "brightness x 1.8": partial(brighten, factor=1.8),
+    "gamma 0.5": partial(bend, gamma=0.5),
+    "gamma 2": partial(bend, gamma=2.0),
     "turned -15 degrees": partial(turn, degrees=-15.0),
     "turned 15 degrees": partial(turn, degrees=15.0),
     "occluded 12x12": partial(occlude, side=12),
@@ -104,21 +111,29 @@ FAULTS: Final[dict[str, Fault]] = {
 }
 
 
-def spoil(images: Tensor, fault: Fault, seed: int = 0) -> Tensor:
-    """A fault on uint8 images (N, 1, 48, 48); the same seed gives the same result."""
-    generator = torch.Generator(images.device).manual_seed(seed)
-    return fault(images.float(), generator).round().clamp(0, 255).byte()
+def corrupt(images: Tensor, corruption: Corruption) -> Tensor:
+    """The corruption of uint8 images (N, 1, 48, 48), the same at each call."""
+    generator = torch.Generator(images.device).manual_seed(0)
+    return corruption(images.float(), generator).round().clamp(0, 255).byte()
 
 
 def measure_robustness(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, 0 to 1, without a fault (`none`) and under each of `FAULTS`."""
+    """Accuracy, 0 to 1, as they are (`none`) and under each of `CORRUPTIONS`.
+
+    Args:
+        network: on the device of the images, in evaluation mode.
+        images: uint8, shape (N, 1, 48, 48).
+        labels: int64, shape (N,), in the order of `LABELS`.
+    """
 
     def accuracy(views: Tensor) -> float:
         return float((predict_logits(network, views).argmax(1) == labels).float().mean())
 
-    faults = tqdm(FAULTS.items(), "faults", leave=False, disable=None)
-    spoilt = {name: accuracy(spoil(images, fault)) for name, fault in faults}
-    return {"none": accuracy(images), **spoilt}
+    kinds = tqdm(CORRUPTIONS.items(), "corruptions", leave=False, disable=None)
+    return {
+        "none": accuracy(images),
+        **{name: accuracy(corrupt(images, corruption)) for name, corruption in kinds},
+    }
 
 
 def record_robustness(artifact: Path, data: Path, device: torch.device) -> dict[str, Any]:

@@ -141,21 +141,10 @@ def _check_calibration(path: Path, card: dict[str, Any]) -> None:
     least = card.get("uncertain_below", 0)
     if not _is_number(least) or not 0 <= least <= 1:
         raise ArtifactError(f"{path}: uncertain_below is {least!r}, must be a number from 0 to 1")
-    if "input_statistics" in card and not _are_statistics(card["input_statistics"]):
-        text = "mean and deviation of brightness and contrast, as numbers"
-        raise ArtifactError(f"{path}: input_statistics lacks {text}")
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _are_statistics(known: object) -> bool:
-    return isinstance(known, dict) and all(
-        isinstance(known.get(measure), dict) and _is_number(known[measure].get(statistic))
-        for measure in ("brightness", "contrast")
-        for statistic in ("mean", "deviation")
-    )
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,6 @@
 """Prometheus metrics, shown at `/metrics`; every label has a small, fixed set of values."""
 
-import math
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,13 +70,6 @@ PIXELS: Final = Histogram(
 MODEL: Final = Gauge(
     "emotion_model_info", "Workers that answer with a model", ["model"], multiprocess_mode="livesum"
 )
-TRAINING: Final = Gauge(
-    "emotion_training_input",
-    "The card's statistics of training faces: brightness or contrast, its mean or deviation; NaN "
-    "where the card lacks them",
-    ["measure", "statistic"],
-    multiprocess_mode="livemostrecent",
-)
 RELOADS: Final = Counter("emotion_reloads", "Model swaps by outcome", ["outcome"])
 # A rise from nothing is none to Prometheus: the first refusal would not be seen.
 for _outcome in ("taken", "refused", "unchanged"):
@@ -89,13 +80,8 @@ RESTARTS: Final = Counter(
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
 
 
-def show_model(name: str, card: Mapping[str, Any], previous: str | None = None) -> None:
-    """Say which model this worker answers with, and what faces it was trained on."""
-    known = card.get("input_statistics", {})
-    for measure in ("brightness", "contrast"):
-        for statistic in ("mean", "deviation"):
-            value = known.get(measure, {}).get(statistic, math.nan)
-            TRAINING.labels(measure, statistic).set(value)
+def show_model(name: str, previous: str | None = None) -> None:
+    """Say which model this worker answers with."""
     if previous:
         MODEL.labels(previous).set(0)
     MODEL.labels(name).set(1)

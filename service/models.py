@@ -177,7 +177,7 @@ class Swapper:
             try:
                 new = await anyio.to_thread.run_sync(self._prepare, tag, old)
                 if new is not old:
-                    metrics.show_model(new.model, new.card, previous=old.model)
+                    metrics.show_model(new.model, previous=old.model)
                     new.batcher.start()
             # Whatever is wrong with the new model, the old one can answer.
             except Exception as error:

@@ -56,7 +56,7 @@ def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_
     }
     write_card(artifact, load_artifact(artifact).card | facts)
     text = write_artifact_report(artifact, data, tmp_path, torch.device("cpu")).read_text()
-    assert "From the card: 3589 validation images of its own data, spoilt." in text
+    assert "From the card: 3589 validation images of its own data, corrupted." in text
     assert "Measured for this page." in text
     assert "Table III" not in text
     page = write_artifact_report(artifact, data, tmp_path, torch.device("cpu"), "test")

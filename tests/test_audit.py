@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.audit import Audit, audit_faces, audit_splits, draw_fault, write_audit
+from search.audit import Audit, audit_faces, audit_splits, draw_fault, tabulate_tones, write_audit
 from search.data import USAGES, Faces
 from search.errors import DataError
 from tests.conftest import make_faces, write_csv, write_folder
@@ -95,6 +95,13 @@ def test_the_page_and_the_list_name_the_files_that_stand_in_both_splits(tmp_path
         assert row["file"].startswith(f"validation/{row['label']}/")
         assert row["other_file"].startswith("train/")
         assert (data / row["file"]).read_bytes() == (data / row["other_file"]).read_bytes()
+
+
+def test_the_page_tells_how_light_the_images_are_and_of_what_contrast() -> None:
+    images = np.zeros((2, 48, 48), np.uint8)
+    images[0, :24], images[1] = 200, 60
+    (row,) = tabulate_tones({"train": find(images, [0, 1])}).rows
+    assert row == ["train", "80.0 ± 20.0", "50.0 ± 50.0"]
 
 
 def test_the_list_names_the_lines_of_a_csv_file(tmp_path: Path) -> None:

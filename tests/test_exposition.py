@@ -54,7 +54,7 @@ for label in LABELS:
     metrics.PREDICTIONS.labels(label).inc()
 metrics.DEVICE_MEMORY.labels("cuda:0").set(1)
 for number in range(100):
-    metrics.show_model(f"facial-emotion:{number:012}", {})
+    metrics.show_model(f"facial-emotion:{number:012}")
 assert sizes() == before
 assert all(taken >= size for size, taken in before.values())
 print(len(before), len(exposition.expose().splitlines()))

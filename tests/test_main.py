@@ -36,7 +36,12 @@ def test_retrain_then_evaluate(
     assert main(["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]) == 0
     words = capsys.readouterr().out
     assert "goes on" not in words
-    steps = ("epoch 2/2", "fits temperature", "measures accuracy under 16 faults", "artifact: ")
+    steps = (
+        "epoch 2/2",
+        "fits temperature",
+        "measures accuracy under 18 corruptions",
+        "artifact: ",
+    )
     assert sorted(steps, key=words.index) == list(steps)
     artifact = out / "artifact"
     command = ["evaluate", "--data", str(data), "--artifact", str(artifact), "--device", "cpu"]

@@ -1,26 +1,11 @@
-import math
-
 from prometheus_client import REGISTRY
 
 from service import metrics
 
 
-def training(measure: str, statistic: str) -> float | None:
-    labels = {"measure": measure, "statistic": statistic}
-    return REGISTRY.get_sample_value("emotion_training_input", labels)
-
-
-def test_the_cards_statistics_are_shown_and_leave_with_their_model() -> None:
-    statistics = {
-        "brightness": {"mean": 129.0, "deviation": 40.0},
-        "contrast": {"mean": 55.0, "deviation": 15.0},
-    }
-    metrics.show_model("a:1", {"input_statistics": statistics})
-    for measure, values in statistics.items():
-        for statistic, value in values.items():
-            assert training(measure, statistic) == value
-    metrics.show_model("a:2", {}, previous="a:1")
-    assert math.isnan(training("brightness", "mean") or 0)
+def test_the_model_in_use_takes_the_place_of_the_one_before() -> None:
+    metrics.show_model("a:1")
+    metrics.show_model("a:2", previous="a:1")
     models = [
         REGISTRY.get_sample_value("emotion_model_info", {"model": name}) for name in ("a:1", "a:2")
     ]
