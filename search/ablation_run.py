@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from search.errors import TrainingError
+from search.plan import differing_fields
 from service.artifact import write_whole
 
 Figures = Mapping[str, float]
@@ -41,14 +42,10 @@ def read_run(path: Path, plan: dict[str, Any]) -> Figures | None:
         return None
     try:
         saved = json.loads(path.read_text())
-        found, figures = saved["plan"], {ACCURACY: float(saved[ACCURACY][-1])}
-        if UNSEEN in saved:
-            figures[UNSEEN] = float(saved[UNSEEN][-1])
+        differing = differing_fields(saved["plan"], plan)
+        figures = {name: float(saved[name][-1]) for name in (ACCURACY, UNSEEN) if name in saved}
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise TrainingError(f"{path}: not a readable run ({error})") from None
-    # Through JSON, where tuples are lists.
-    wanted = json.loads(json.dumps(plan))
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
     if differing:
         words = f"run of another ablation, {', '.join(differing)} differs"
         raise TrainingError(f"{path}: {words}; name another output folder or remove it")

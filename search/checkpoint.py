@@ -3,14 +3,13 @@
 import io
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from search.config import recipe_from_dict
 from search.errors import CheckpointError
+from search.plan import differing_fields
 from service.artifact import write_whole
 
 INTERVAL: Final = 10.0
@@ -68,12 +67,9 @@ def read_checkpoint(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         found, state = saved["plan"], saved["run"]
-        # Of an older version, which did not have all fields of today.
-        found["recipe"] = asdict(recipe_from_dict(found["recipe"]))
-        found.setdefault("validation_digest", plan["validation_digest"])
+        differing = differing_fields(found, plan)
     except Exception as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
-    differing = [key for key in plan if found.get(key) != plan[key]]
     if differing:
         raise CheckpointError(
             f"{path}: checkpoint of another run, {', '.join(differing)} differs; "

@@ -49,9 +49,10 @@ class Recipe:
         batch_size: images a step; the last, smaller batch of an epoch is left out.
         optimizer: `adam` and `adamw` (Kingma & Ba, 2015; Loshchilov & Hutter, 2019),
             `muon` (Jordan, 2024) for the weight matrices with AdamW for the rest, or `sgd`
-            with Nesterov's momentum of 0.9, whose weight decay is an L2 penalty.
+            with Nesterov's momentum of 0.9.
         learning_rate: peak rate; with `muon` the matrices' rate, vectors get a tenth.
-        weight_decay: decoupled, on weight matrices only.
+        weight_decay: on kernels and matrices only; decoupled with `adamw` and `muon`, an L2
+            penalty with `sgd`; `adam` takes none.
         schedule: constant, or cosine to zero after the warm-up.
         warmup_epochs: epochs of linear rise from zero.
         label_smoothing: share of the target spread over all classes.
@@ -112,6 +113,8 @@ class Recipe:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        if self.optimizer == "adam" and self.weight_decay:
+            raise ValueError("adam takes no weight_decay; adamw does")
         if not 0 <= self.blur <= 2:
             raise ValueError("blur must be from 0 to 2")
         if self.sizes[-1][0] != 1.0 or list(self.sizes) != sorted(self.sizes):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from optuna import Study, create_trial
 from optuna.trial import FrozenTrial, TrialState
 
+from search.errors import StudyError
 from search.outcome import front_trials, has_several, read_accuracy
 from search.sampler import derive_seed
 from search.scores import standard_error
@@ -115,11 +116,31 @@ def confirmation_templates(
     return templates
 
 
+def check_origin(study: Study, confirmation: Study) -> None:
+    """Refuse a confirmation of an earlier study of this name, which was removed since then.
+
+    Raises:
+        StudyError: a trial of it has not the parameters of the trial that it is to confirm.
+    """
+    trials = {trial.number: trial.params for trial in best_trials(study)}
+    for trial in confirmation.get_trials(deepcopy=False):
+        if trial.params and trial.params != trials.get(trial.user_attrs["confirms"]):
+            name = confirmation.study_name
+            raise StudyError(
+                f"study {name} confirms trials of another study {study.study_name}, which was "
+                "removed since then; remove it, too"
+            )
+
+
 def rank_confirmed(study: Study, confirmation: Study) -> list[Confirmed]:
     """The confirmed configurations, highest mean first; last those whose seeds are not all done.
 
     A seed is done, too, where its training failed for good.
+
+    Raises:
+        StudyError: as `check_origin`.
     """
+    check_origin(study, confirmation)
     begun = confirmation.get_trials(deepcopy=False)
     repeats: dict[int, list[FrozenTrial]] = defaultdict(list)
     for trial in begun:

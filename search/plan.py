@@ -1,8 +1,9 @@
 """What a training run is made from, and its state."""
 
+import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search.config import Recipe
+from search.config import Recipe, recipe_from_dict
 from search.data import Faces, drop_duplicates
 from search.distributed import world
 from search.errors import TrainingError
 from search.memory import keep_freed_memory
 from search.optimizer import make_optimizers
-from service.network import NetworkConfig, build_network, config_to_dict
+from service.network import NetworkConfig, build_network, config_from_dict, config_to_dict
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,23 @@ class Plan:
             "start_from": self.start_from,
             "teachers": list(self.teachers),
         }
+
+
+def differing_fields(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of what differs between two plans' fields; an older one may lack today's.
+
+    Raises:
+        KeyError, TypeError, ValueError: `found` is none of a plan.
+    """
+    filled = {
+        **found,
+        "network": config_to_dict(config_from_dict(found["network"])),
+        "recipe": asdict(recipe_from_dict(found["recipe"])),
+        "validation_digest": found.get("validation_digest", wanted["validation_digest"]),
+    }
+    # Through JSON, where tuples are lists.
+    there, here = (json.loads(json.dumps(fields)) for fields in (filled, wanted))
+    return [name for name in here if there.get(name) != here[name]]
 
 
 @dataclass

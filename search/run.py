@@ -7,6 +7,7 @@ import optuna
 
 from search.confirmation import (
     best_trials,
+    check_origin,
     confirmation_name,
     confirmation_templates,
     pick_for_confirmation,
@@ -52,8 +53,10 @@ def run_search(search: Search) -> None:
     protocol = replace(search.protocol, pruner="none")
     name = confirmation_name(search.name)
     phase = Phase(name=name, protocol=protocol, wanted=tuple(templates), templates=templates)
+    confirmation = open_study(storage, name, protocol)
+    check_origin(study, confirmation)
     fill(search, phase)
-    for confirmed in rank_confirmed(study, open_study(storage, name, protocol)):
+    for confirmed in rank_confirmed(study, confirmation):
         print(tell_confirmed(confirmed))
 
 

@@ -11,7 +11,7 @@ from optuna import Trial, TrialPruned
 from search.checkpoint import Clock
 from search.data import Faces
 from search.errors import CheckpointError, StudyError, TrainingError, TrialFailedError
-from search.outcome import report_accuracy
+from search.outcome import has_several, report_accuracy
 from search.plan import Plan, check_batches, choose_faces
 from search.sampler import derive_seed
 from search.space import SPACES, Candidate
@@ -71,7 +71,6 @@ def train_trial(
         figures = history[-1]
         raise_again()
         report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
-        trial.set_user_attr("images_per_second", round(figures["images_per_second"], 1))
         # After its last epoch a trial has cost all that it can, and is worth its figure.
         unfinished = figures["epoch"] < protocol.epochs
         if protocol.pruner != "none" and unfinished and trial.should_prune():
@@ -96,12 +95,13 @@ def train_trial(
             raise
         raise TrialFailedError("out of memory") from None
     last = run.history[-1]
+    # Not epoch by epoch: a trial that was stopped after its last one has nothing to report.
+    trial.set_user_attr("images_per_second", round(last["images_per_second"], 1))
     trial.set_user_attr("train_accuracy", last["accuracy"])
     if "unseen_accuracy" in last:
         trial.set_user_attr("unseen_accuracy", last["unseen_accuracy"])
     accuracy = last["validation_accuracy"]
-    several = protocol.objectives == "accuracy,flops"
-    return (accuracy, trial.user_attrs["flops"]) if several else (accuracy,)
+    return (accuracy, trial.user_attrs["flops"]) if has_several(trial.study) else (accuracy,)
 
 
 def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from search.config import NETWORKS, RECIPES, adapt, set_fields
+from search.config import NETWORKS, RECIPES, Recipe, adapt, set_fields
 from search.errors import OptionsError
 from service.network import build_network
 
@@ -50,3 +50,8 @@ def test_fields_are_set_by_name() -> None:
 def test_a_change_that_cannot_be_names_the_field(change: str, words: str) -> None:
     with pytest.raises(OptionsError, match=re.escape(words)):
         set_fields(RECIPES["modern"], [change])
+
+
+def test_a_decay_that_adam_would_leave_out_is_refused() -> None:
+    with pytest.raises(ValueError, match="adam takes no weight_decay"):
+        Recipe(epochs=1, optimizer="adam", weight_decay=0.05)

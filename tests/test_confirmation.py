@@ -3,17 +3,19 @@ from typing import Literal
 import optuna
 import pytest
 from optuna import Study, create_trial
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from search.confirmation import (
     SEEDS_PER_SLOT,
     Confirmed,
+    check_origin,
     confirmation_templates,
     pick_for_confirmation,
     rank_confirmed,
     tell_confirmed,
 )
+from search.errors import StudyError
 from search.sampler import derive_seed
 
 
@@ -84,3 +86,22 @@ def test_a_configuration_that_had_fewer_seeds_is_not_ranked_last_for_it() -> Non
             attributes = {"confirms": number, "slot": slot, "seeds": seeds}
             confirmation.add_trial(create_trial(value=value, user_attrs=attributes))
     assert [one.trial for one in rank_confirmed(study, confirmation)] == [4, 3, 5]
+
+
+def test_a_confirmation_of_a_removed_study_is_refused() -> None:
+    study, confirmation = (optuna.create_study(direction="maximize") for _ in range(2))
+    widths: dict[str, BaseDistribution] = {"width": IntDistribution(8, 64)}
+    study.add_trial(create_trial(value=0.5, params={"width": 8}, distributions=widths))
+    confirmation.add_trial(
+        create_trial(
+            value=0.5,
+            params={"width": 8},
+            distributions=widths,
+            user_attrs={"confirms": 0, "slot": 0},
+        )
+    )
+    check_origin(study, confirmation)
+    again = optuna.create_study(direction="maximize")
+    again.add_trial(create_trial(value=0.5, params={"width": 9}, distributions=widths))
+    with pytest.raises(StudyError, match="was removed since then; remove it, too"):
+        check_origin(again, confirmation)

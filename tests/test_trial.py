@@ -23,7 +23,12 @@ from search.worker import work
 from tests.conftest import make_faces
 
 CPU = torch.device("cpu")
-FIGURES = {"accuracy": 0.5, "validation_accuracy": 0.4, "unseen_accuracy": 0.3}
+FIGURES = {
+    "accuracy": 0.5,
+    "validation_accuracy": 0.4,
+    "unseen_accuracy": 0.3,
+    "images_per_second": 1.0,
+}
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Faces]]:
     def fit(plan: Plan, train: Faces, *_: object, report: Any, **__: object) -> Any:
         handed.append((plan, train))
         for done in (1, 2):
-            report([{"epoch": done, "images_per_second": 1.0, **FIGURES}])
+            report([{"epoch": done, **FIGURES}])
         return SimpleNamespace(history=[FIGURES])
 
     monkeypatch.setattr(module, "fit", fit)

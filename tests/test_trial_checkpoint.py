@@ -93,6 +93,20 @@ def test_a_stopped_trial_goes_on_in_its_epoch(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["faces", "s.db", "whole.db"]
 
 
+def test_a_trial_stopped_in_its_last_epoch_is_complete_without_another(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "report_accuracy", stop_after(EPOCHS))
+        with pytest.raises(StoppedError):
+            search(data, tmp_path / "s.db")
+    monkeypatch.setattr(train, "train_epoch", None)
+    _, again = search(data, tmp_path / "s.db").trials
+    assert again.state == TrialState.COMPLETE
+    assert len(again.intermediate_values) == EPOCHS
+    assert again.user_attrs["images_per_second"] > 0
+
+
 def test_a_full_disk_ends_the_search_and_settles_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
