@@ -19,12 +19,8 @@ from search.space import SPACES, Candidate
 from search.storage import connect
 from search.study import Protocol, find_study, open_study
 from search.study_figures import draw_history
-from search.study_report import (
-    MIN_TRIALS,
-    tabulate_protocol,
-    write_study_report,
-    write_trials,
-)
+from search.study_report import MIN_TRIALS, write_study_report, write_trials
+from search.study_tables import tabulate_protocol
 from search.trial import check_cost
 from search.worker import work
 from service.artifact import load_artifact
