@@ -16,7 +16,7 @@ from search.config import Recipe
 from search.data import Faces
 from search.effect import Effect
 from search.errors import TrainingError
-from search.ideas import BASE, change
+from search.ideas import BASE, apply_idea
 from search.plan import Plan, choose_faces
 from search.train import fit
 from search.training_progress import TrainingProgress
@@ -78,7 +78,7 @@ def run_ablation(
     """
     # First all that can be wrong, and all that is there, before hours of training.
     check_teachers(ablation)
-    plans = {run: make_plan(ablation, *run, train) for run in ablation.runs()}
+    plans = make_plans(ablation, train)
     figures = read_finished(plans, validation, out)
     told = False
     while len(figures) < len(plans):
@@ -130,19 +130,29 @@ def check_teachers(ablation: Ablation) -> None:
     Raises:
         TrainingError: one of both.
     """
-    taught = [name for name in (BASE, *ablation.ideas) if change(ablation.recipe, name).distill]
+    taught = [name for name in (BASE, *ablation.ideas) if apply_idea(ablation.recipe, name).distill]
     if taught and not ablation.teachers:
         raise TrainingError(f"{', '.join(taught)} learns from teachers; give --teacher")
     if ablation.teachers and not taught:
         raise TrainingError("--teacher has no use: no recipe here learns from one")
 
 
-def make_plan(ablation: Ablation, idea: str, seed: int, train: Faces) -> Plan:
-    """The plan of one run."""
-    recipe = change(ablation.recipe, idea)
-    faces = choose_faces(recipe, train)
-    teachers = tuple(ablation.teachers) if recipe.distill else ()
-    return Plan(change(ablation.network, idea), recipe, seed, faces.digest(), teachers=teachers)
+def make_plans(ablation: Ablation, train: Faces) -> dict[Run, Plan]:
+    """The plan of each run."""
+    digests: dict[bool, str] = {}
+    plans = {}
+    for idea, seed in ablation.runs():
+        recipe = apply_idea(ablation.recipe, idea)
+        if recipe.drop_duplicates not in digests:
+            digests[recipe.drop_duplicates] = choose_faces(recipe, train).digest()
+        plans[idea, seed] = Plan(
+            apply_idea(ablation.network, idea),
+            recipe,
+            seed,
+            digests[recipe.drop_duplicates],
+            teachers=tuple(ablation.teachers) if recipe.distill else (),
+        )
+    return plans
 
 
 def train_run(

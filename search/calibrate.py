@@ -45,8 +45,6 @@ class Calibration:
 def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
     """Fit on validation, then write temperature, threshold and figures into the card.
 
-    Where train is there, what its faces look like is written too.
-
     Fitted on the images that do not also stand in train, where train is there to compare:
     on those it has learnt, the network is surer and more often right than on new ones.
 

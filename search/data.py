@@ -100,7 +100,7 @@ def load_own_validation(path: Path, card: Mapping[str, Any]) -> Faces:
 
 
 def check_own_validation(path: Path, faces: Faces, card: Mapping[str, Any]) -> None:
-    """Refuse a validation split, read from `path`, that a model's card tells no figures of.
+    """Refuse faces, read from `path`, that are not the validation split of a card's figures.
 
     Raises:
         DataError: the card names another one.

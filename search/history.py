@@ -9,7 +9,12 @@ Columns = dict[str, list[float]]
 
 
 def read_history(path: Path) -> Columns:
-    """The figures in a file."""
+    """The figures in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a figure is no number.
+    """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}

@@ -58,23 +58,25 @@ def pick_ideas(
     for name in names:
         if name not in IDEAS:
             raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
-        if not changes(network, recipe, name):
+        if not makes_difference(network, recipe, name):
             raise TrainingError(f"idea {name} changes nothing in this network and recipe")
-    untaught = {name for name in IDEAS if change(recipe, name).distill and not taught}
-    found = [name for name in IDEAS if changes(network, recipe, name) and name not in untaught]
+    untaught = {name for name in IDEAS if apply_idea(recipe, name).distill and not taught}
+    found = [
+        name for name in IDEAS if makes_difference(network, recipe, name) and name not in untaught
+    ]
     return tuple(dict.fromkeys(names)) or tuple(found)
 
 
-def changes(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
+def makes_difference(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
     """Whether the idea makes a difference; how teachers answer makes none without teachers."""
     base, changed = (
         replace(found, consistent=found.consistent and found.distill > 0)
-        for found in (recipe, change(recipe, idea))
+        for found in (recipe, apply_idea(recipe, idea))
     )
-    return base != changed or change(network, idea) != network
+    return base != changed or apply_idea(network, idea) != network
 
 
-def change(base: Base, idea: str) -> Base:
+def apply_idea(base: Base, idea: str) -> Base:
     """The recipe or network with what the idea changes in it; as it is for `BASE`."""
     known = {field.name for field in dataclasses.fields(base)}
     found = {name: value for name, value in IDEAS.get(idea, {}).items() if name in known}

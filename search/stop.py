@@ -40,7 +40,7 @@ def _heeded() -> list[signal.Signals]:
 
 
 def raise_again() -> None:
-    """Raise what a signal raised where Python drops it: within a weak reference's callback."""
+    """Raise the pending stop again: Python drops what is raised in a weak reference's callback."""
     if _RAISED:
         raise _RAISED[0]
 

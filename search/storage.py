@@ -1,4 +1,4 @@
-"""The database of studies: opened, and told apart from a slip of the pen where it is none."""
+"""The study database: opened, and a mistyped path or URL told from a missing one."""
 
 import re
 import warnings

@@ -45,8 +45,8 @@ def fit(
         initial: network of the plan's `start_from`.
         teachers: networks of the plan's `teachers`.
         checkpoint: file rewritten, whole or not at all, when the clock tells.
-        clock: by default it tells of the first epoch, of the last and of every further one of
-            ten seconds, or about every ten seconds where epochs are shorter.
+        clock: tells when to write it; by default after the first and the last epoch, else at
+            most every ten seconds.
         compiled: whether `torch.compile` fuses the network; a minute for each size of images.
         begin: called before the first step with the epochs that the checkpoint holds; 3.4 is
             within the fourth.
