@@ -41,13 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
             f"interrupted; {GOES_ON}" if _is_begun(options.out) else "interrupted", file=sys.stderr
         )
         return 130
-    print(f"{options.out}: {describe(tally)}")
+    print(_printable(f"{options.out}: {describe(tally)}"))
     return 2 if tally.failed or tally.failed_before else 0
 
 
 def _is_begun(out: Path) -> bool:
     # Path.exists raises an error in a folder that may not be searched.
     return os.path.exists(out)  # noqa: PTH110
+
+
+def _printable(text: str) -> str:
+    """Without what the output cannot show: a name of any bytes is no reason for a traceback."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def describe(tally: Tally) -> str:
