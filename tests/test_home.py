@@ -614,6 +614,26 @@ def test_pictures_that_are_too_much_together_are_sent_apart(
     assert len(sizes) == 7
 
 
+def luminance(colour: str) -> float:
+    """As WCAG 2 defines it, of `rgb(r, g, b)`."""
+    shares = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    red, green, blue = (
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_edge_of_what_is_to_be_filled_in_is_seen(page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    read = "([part, name]) => getComputedStyle(document.querySelector(part))[name]"
+    parts = (["#key", "borderTopColor"], ["body", "backgroundColor"])
+    edge, ground = (luminance(page.evaluate(read, part)) for part in parts)
+    assert (max(edge, ground) + 0.05) / (min(edge, ground) + 0.05) >= 3
+
+
 @pytest.mark.slow
 @in_browser
 def test_it_fits_a_phone(page: Page, tmp_path: Path) -> None:
