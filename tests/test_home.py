@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +212,69 @@ def test_the_camera_shows_what_is_old(faulty: Page) -> None:
     expect(faulty.locator("#pace")).to_have_text("asking again in 7 s …")
     faulty.wait_for_timeout(1500)
     assert len(held) == 1
+
+
+def note_said(page: Page) -> None:
+    """Note, from now on, what a screen reader is given of the camera, and when."""
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const region = document.getElementById("live-said");
+            const note = (words) => words && said.push([words, performance.now()]);
+            const observer = new MutationObserver(() => note(region.textContent));
+            observer.observe(region, { childList: true });
+        }"""
+    )
+
+
+def read_said(page: Page) -> tuple[list[str], list[float]]:
+    """What was said, and the milliseconds from one announcement to the next."""
+    found: list[tuple[str, float]] = page.evaluate("said")
+    times = [time for _, time in found]
+    return [words for words, _ in found], [after - before for before, after in pairwise(times)]
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_cameras_answers_are_read_aloud_when_they_change(faulty: Page) -> None:
+    region = faulty.locator("#live-said[role=status][aria-live=polite]")
+    shares = cycle((0.8, 0.7, 0.6))
+    faulty.route("**/predict?*", lambda route: route.fulfill(json=predict("sad", next(shares))))
+    note_said(faulty)
+    faulty.click("#camera")
+    expect(region).to_have_text("sad")
+    wait_for_frames(faulty, 5)
+    unsure = predict("fear", 0.4, uncertain=True)
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: route.fulfill(json={"faces": [unsure]}))
+    expect(region).to_have_text("uncertain (perhaps fear)")
+    box = {"left": 9, "top": 9, "side": 9}
+    two = [face | {"box": box} for face in (predict("sad", 0.8), unsure)]
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: route.fulfill(json={"faces": two}))
+    expect(region).to_have_text("2 faces: sad, uncertain")
+    words, apart = read_said(faulty)
+    assert words == ["sad", "uncertain (perhaps fear)", "2 faces: sad, uncertain"]
+    assert min(apart) > 2900
+    faulty.click("#stop-camera")
+    expect(region).to_be_empty()
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_hasty_camera_is_read_aloud_every_few_seconds(faulty: Page) -> None:
+    names = cycle(LABELS)
+    faulty.route("**/predict?*", lambda route: route.fulfill(json=predict(next(names), 0.8)))
+    note_said(faulty)
+    faulty.click("#camera")
+    faulty.wait_for_function("() => said.length === 3")
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: refuse(route, 503, message="Full.", wait="20"))
+    # Asked only once, while the last words are being spoken.
+    expect(faulty.locator("#live-said")).to_have_text("Full.")
+    words, apart = read_said(faulty)
+    assert len(words) == 4
+    assert min(apart) > 2900
 
 
 def gaps(page: Page) -> list[float]:
