@@ -138,7 +138,9 @@ def test_the_modules_are_there_and_of_one_version() -> None:
         known = {"If-None-Match": answer.headers["etag"]}
         assert client.get(f"/page/{module}", headers=known).status_code == 304
         named |= set(re.findall(r'^import .*"\./(.+)";$', answer.text, re.MULTILINE))
-    assert named | {"page.js"} == modules
+    scripts = re.findall(r'<script.* src="page/(.+?)"', client.get("/").text)
+    assert scripts == ["old.js", "page.js"]
+    assert named | {*scripts} == modules
 
 
 @pytest.mark.slow
@@ -675,6 +677,38 @@ def test_pictures_that_are_too_much_together_are_sent_apart(
     assert max(sizes) < 10 * 2**20
     # Three faces at once, two, and each of the five alone.
     assert len(sizes) == 7
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize("lacks", ["AbortSignal.any", "Promise.withResolvers"])
+def test_an_old_browser_is_named_as_the_reason(
+    context: BrowserContext, server: str, lacks: str
+) -> None:
+    complaints: list[str] = []
+    context.add_init_script(f"delete {lacks};")
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server)
+    expect(page.get_by_role("alert")).to_have_text("This page needs a browser of 2024 or later.")
+    for part in ("#drop", "#access", "#model"):
+        expect(page.locator(part)).to_be_hidden()
+    expect(page.locator("#status")).to_be_empty()
+    assert complaints == []
+
+
+@pytest.mark.slow
+@in_browser
+def test_without_scripts_it_says_that_it_needs_them(browser: Browser, server: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server)
+    words = page.locator("noscript p")
+    expect(words).to_be_visible()
+    assert "This page needs JavaScript" in words.inner_text()
+    expect(page.locator("#drop")).to_be_hidden()
+    context.close()
 
 
 def luminance(colour: str) -> float:
