@@ -4,6 +4,8 @@ PYTHONPATH=. python examples/crop.py photos faces/train/happy
 """
 
 import argparse
+import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -17,10 +19,11 @@ LIMITS = Limits(pixels=64_000_000, whole_pixels=64_000_000)
 
 
 def crop(source: Path, target: Path) -> int:
-    """Write `<folder>-<file>-<number>.png` for each face in a folder's files, and in those below.
+    """Write `<folder>-<file>-<mark>-<number>.png` for each face in the files below a folder.
 
-    The whole name of the file is in it, since `a.jpg` may lie beside `a.png`; an equal one is
-    replaced, so that the same call again changes nothing.
+    The whole name of the file is in it, since `a.jpg` may lie beside `a.png`. The mark, eight
+    hexadecimal digits, is of path and content: `a-b/c.jpg` is not `a/b-c.jpg`, and another folder
+    of the same name has other photos. The same call again replaces each face by itself.
 
     Returns:
         The number of faces.
@@ -28,16 +31,28 @@ def crop(source: Path, target: Path) -> int:
     target.mkdir(parents=True, exist_ok=True)
     count = 0
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        content = file.read_bytes()
         try:
-            seen = see_photo(file.read_bytes(), LIMITS, float("inf"))
+            seen = see_photo(content, LIMITS, float("inf"))
         except RequestError as error:
             print(f"{file}: {error.message}", file=sys.stderr)
             continue
-        name = "-".join((source.resolve().name, *file.relative_to(source).parts))
+        name = name_crops(source.resolve().name / file.relative_to(source), content)
         for number, face in enumerate(seen.faces):
             Image.fromarray(face).save(target / f"{name}-{number}.png")
             count += 1
     return count
+
+
+def name_crops(path: Path, content: bytes) -> str:
+    """What the names of a photo's faces begin with; no other photo's begin so.
+
+    Args:
+        path: of the photo, from the folder's name on.
+        content: of the photo.
+    """
+    mark = hashlib.sha256(os.fsencode(path) + b"\0" + content).hexdigest()[:8]
+    return "-".join((*path.parts, mark))
 
 
 def main() -> None:

@@ -19,9 +19,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from facial_emotion_client.__main__ import build_parser, describe, main
+from facial_emotion_client.__main__ import describe, main
 from facial_emotion_client.folder import Tally, label_folder
 from facial_emotion_client.images import ENDINGS, fingerprint
+from facial_emotion_client.options import build_parser
 from facial_emotion_client.results import Box, Failure, Prediction, Result
 from facial_emotion_client.table import LABELS as TABLE_LABELS
 from facial_emotion_client.table import Table, TableError
@@ -250,8 +251,6 @@ def test_the_help_names_the_endings() -> None:
         (["absent"], "is not a folder"),
         ([str(ROOT / "tests"), "--quiet"], "holds no image (.bmp, .jpeg"),
         ([str(ROOT / "examples"), "--out", "labels.txt"], "must end in"),
-        ([str(ROOT / "examples"), "--group-size", "0"], "group_size is 0"),
-        ([str(ROOT / "examples"), "--parallel", "0"], "parallel is 0"),
         ([str(ROOT / "examples"), "--url", "localhost"], "does not start with http"),
     ],
 )
@@ -265,6 +264,49 @@ def test_wrong_options_are_told(
     defaults = ["--out", str(tmp_path / "labels.csv"), "--url", server]
     assert main([*defaults, *arguments]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--group-size", value) for value in ("0", "-1", "1.5", "many")),
+        ("--parallel", "0"),
+        *(("--patience", value) for value in ("-1", "nan", "long")),
+    ],
+)
+def test_wrong_numbers_are_refused_before_there_is_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    out = tmp_path / "labels.csv"
+    with pytest.raises(SystemExit) as end:
+        main([str(ROOT / "examples"), "--out", str(out), f"{option}={value}"])
+    assert end.value.code == 1
+    assert f"error: argument {option}: '{value}' is not a" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("socks5://localhost:1080", "names a SOCKS proxy, which needs: pip install 'httpx[socks]'"),
+        ("ftp://localhost", "names no proxy: Unknown scheme"),
+        ("http://[::1", "names no proxy: Invalid port"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    # As where it is not installed.
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    assert main([str(ROOT / "examples"), "--out", str(tmp_path / "labels.csv")]) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("error: HTTP_PROXY, HTTPS_PROXY or ALL_PROXY ")
+    assert words in complaint
 
 
 @pytest.mark.parametrize("names", [["a.png", "b.png"], ["a.png"]])

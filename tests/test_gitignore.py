@@ -14,8 +14,8 @@ FURTHER = ("photos", "fer2013.csv", "icml_face_data.csv", "runs/search.db", "lab
 
 
 def list_documented() -> set[str]:
-    """Files and folders that README and docs name behind an option."""
-    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    """Files and folders that the READMEs and docs name behind an option."""
+    pages = (ROOT / "README.md", ROOT / "client" / "README.md", *(ROOT / "docs").glob("*.md"))
     texts = [page.read_text() for page in pages]
     return {name for text in texts for name in NAMED.findall(text)}
 

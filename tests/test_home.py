@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,9 @@ def test_the_modules_are_there_and_of_one_version() -> None:
         known = {"If-None-Match": answer.headers["etag"]}
         assert client.get(f"/page/{module}", headers=known).status_code == 304
         named |= set(re.findall(r'^import .*"\./(.+)";$', answer.text, re.MULTILINE))
-    assert named | {"page.js"} == modules
+    scripts = re.findall(r'<script.* src="page/(.+?)"', client.get("/").text)
+    assert scripts == ["old.js", "page.js"]
+    assert named | {*scripts} == modules
 
 
 @pytest.mark.slow
@@ -212,6 +214,69 @@ def test_the_camera_shows_what_is_old(faulty: Page) -> None:
     expect(faulty.locator("#pace")).to_have_text("asking again in 7 s …")
     faulty.wait_for_timeout(1500)
     assert len(held) == 1
+
+
+def note_said(page: Page) -> None:
+    """Note, from now on, what a screen reader is given of the camera, and when."""
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const region = document.getElementById("live-said");
+            const note = (words) => words && said.push([words, performance.now()]);
+            const observer = new MutationObserver(() => note(region.textContent));
+            observer.observe(region, { childList: true });
+        }"""
+    )
+
+
+def read_said(page: Page) -> tuple[list[str], list[float]]:
+    """What was said, and the milliseconds from one announcement to the next."""
+    found: list[tuple[str, float]] = page.evaluate("said")
+    times = [time for _, time in found]
+    return [words for words, _ in found], [after - before for before, after in pairwise(times)]
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_cameras_answers_are_read_aloud_when_they_change(faulty: Page) -> None:
+    region = faulty.locator("#live-said[role=status][aria-live=polite]")
+    shares = cycle((0.8, 0.7, 0.6))
+    faulty.route("**/predict?*", lambda route: route.fulfill(json=predict("sad", next(shares))))
+    note_said(faulty)
+    faulty.click("#camera")
+    expect(region).to_have_text("sad")
+    wait_for_frames(faulty, 5)
+    unsure = predict("fear", 0.4, uncertain=True)
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: route.fulfill(json={"faces": [unsure]}))
+    expect(region).to_have_text("uncertain (perhaps fear)")
+    box = {"left": 9, "top": 9, "side": 9}
+    two = [face | {"box": box} for face in (predict("sad", 0.8), unsure)]
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: route.fulfill(json={"faces": two}))
+    expect(region).to_have_text("2 faces: sad, uncertain")
+    words, apart = read_said(faulty)
+    assert words == ["sad", "uncertain (perhaps fear)", "2 faces: sad, uncertain"]
+    assert min(apart) > 2900
+    faulty.click("#stop-camera")
+    expect(region).to_be_empty()
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_hasty_camera_is_read_aloud_every_few_seconds(faulty: Page) -> None:
+    names = cycle(LABELS)
+    faulty.route("**/predict?*", lambda route: route.fulfill(json=predict(next(names), 0.8)))
+    note_said(faulty)
+    faulty.click("#camera")
+    faulty.wait_for_function("() => said.length === 3")
+    faulty.unroute("**/predict?*")
+    faulty.route("**/predict?*", lambda route: refuse(route, 503, message="Full.", wait="20"))
+    # Asked only once, while the last words are being spoken.
+    expect(faulty.locator("#live-said")).to_have_text("Full.")
+    words, apart = read_said(faulty)
+    assert len(words) == 4
+    assert min(apart) > 2900
 
 
 def gaps(page: Page) -> list[float]:
@@ -612,6 +677,58 @@ def test_pictures_that_are_too_much_together_are_sent_apart(
     assert max(sizes) < 10 * 2**20
     # Three faces at once, two, and each of the five alone.
     assert len(sizes) == 7
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize("lacks", ["AbortSignal.any", "Promise.withResolvers"])
+def test_an_old_browser_is_named_as_the_reason(
+    context: BrowserContext, server: str, lacks: str
+) -> None:
+    complaints: list[str] = []
+    context.add_init_script(f"delete {lacks};")
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server)
+    expect(page.get_by_role("alert")).to_have_text("This page needs a browser of 2024 or later.")
+    for part in ("#drop", "#access", "#model"):
+        expect(page.locator(part)).to_be_hidden()
+    expect(page.locator("#status")).to_be_empty()
+    assert complaints == []
+
+
+@pytest.mark.slow
+@in_browser
+def test_without_scripts_it_says_that_it_needs_them(browser: Browser, server: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server)
+    words = page.locator("noscript p")
+    expect(words).to_be_visible()
+    assert "This page needs JavaScript" in words.inner_text()
+    expect(page.locator("#drop")).to_be_hidden()
+    context.close()
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2 defines it, of `rgb(r, g, b)`."""
+    shares = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+    red, green, blue = (
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.slow
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_edge_of_what_is_to_be_filled_in_is_seen(page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    read = "([part, name]) => getComputedStyle(document.querySelector(part))[name]"
+    parts = (["#key", "borderTopColor"], ["body", "backgroundColor"])
+    edge, ground = (luminance(page.evaluate(read, part)) for part in parts)
+    assert (max(edge, ground) + 0.05) / (min(edge, ground) + 0.05) >= 3
 
 
 @pytest.mark.slow

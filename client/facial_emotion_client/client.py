@@ -11,6 +11,7 @@ import httpx
 
 from facial_emotion_client.exchange import Talk, ask_group, ask_model, ask_one
 from facial_emotion_client.groups import MAX_BYTES, Image, make_groups, read_image
+from facial_emotion_client.proxies import telling_proxies
 from facial_emotion_client.results import Prediction, Result
 from facial_emotion_client.retry import DEFAULT, Call, Outcome, Retry
 
@@ -29,7 +30,8 @@ class EmotionClient:
         transport: how httpx sends; None for the network.
 
     Raises:
-        ValueError: the address or the key cannot be one.
+        ValueError: the address, the key or a proxy in the environment cannot be one, or the
+            proxy needs a package that is not installed.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class EmotionClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.retry, self.max_bytes = retry, max_bytes
-        self._http = httpx.Client(**_options(url, key), timeout=timeout, transport=transport)
+        options = _options(url, key)
+        with telling_proxies():
+            self._http = httpx.Client(**options, timeout=timeout, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +138,9 @@ class AsyncEmotionClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.retry, self.max_bytes = retry, max_bytes
-        self._http = httpx.AsyncClient(**_options(url, key), timeout=timeout, transport=transport)
+        options = _options(url, key)
+        with telling_proxies():
+            self._http = httpx.AsyncClient(**options, timeout=timeout, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,13 +3,15 @@
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from facial_emotion_client.checks import check_answers, check_images, check_model
 from facial_emotion_client.client import AsyncEmotionClient
-from facial_emotion_client.images import find_images, fingerprint
+from facial_emotion_client.images import Found, find_images, fingerprint
+from facial_emotion_client.lock import alone
 from facial_emotion_client.results import Failure
 from facial_emotion_client.table import Table
 
@@ -55,20 +57,21 @@ async def label_folder(
     Raises:
         EmotionError: the service refused a whole request or gave no answer; what was
             answered before is in the table.
-        TableError: the table is something else, its rows are of other images, another model or
-            the other way to see faces, or the service took up another model meanwhile.
+        TableError: the table is something else or being written by another command, its rows are
+            of other images, another model or the other way to see faces, or the service took up
+            another model meanwhile.
         OSError: it is no folder, no image is in it, or the table cannot be written.
     """
-    found, model = find_images(folder, out), await client.model()
-    names, table = found.names, Table(out, retry)
-    check_answers(table, model, faces)
-    await check_images(table, folder, names, quiet)
-    table.forget(table.failed.difference(names))
-    with table:
+    found = find_images(folder, out)
+    names = found.names
+    with alone(out):
+        model = await client.model()
+        table = Table(out, retry)
+        check_answers(table, model, faces)
+        await check_images(table, folder, names, quiet)
+        table.forget(table.failed.difference(names))
         missing = [name for name in names if name not in table.done]
-        failed = len(table.failed)
-        before = len(names) - len(missing)
-        tally = Tally(0, 0, before - failed, failed, found.others)
+        tally = _begin(table, found, len(missing))
         prints: deque[str | None] = deque()
         results = client.predict_many(
             _marked((folder / name for name in missing), prints),
@@ -76,15 +79,22 @@ async def label_folder(
             group_size=group_size,
             parallel=parallel,
         )
-        following = iter(missing)
-        with tqdm(total=len(names), initial=before, unit=" images", disable=quiet) as bar:
+        following, before = iter(missing), len(names) - len(missing)
+        bar = partial(tqdm, total=len(names), initial=before, unit=" images", disable=quiet)
+        with table, bar() as shown:
             async for result in results:
                 check_model(result, model)
                 table.add(next(following), result, prints.popleft())
                 tally.failed += isinstance(result, Failure)
                 tally.labelled += not isinstance(result, Failure)
-                bar.update()
+                shown.update()
     return tally
+
+
+def _begin(table: Table, found: Found, missing: int) -> Tally:
+    failed = len(table.failed)
+    labelled = len(found.names) - missing - failed
+    return Tally(labelled_before=labelled, failed_before=failed, others=found.others)
 
 
 def _marked(paths: Iterable[Path], prints: deque[str | None]) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """A table of results in a file that can be continued after an interruption.
 
 CSV, JSON (an array with an object a line) or JSON Lines, by the name's ending. A row that a
-kill tore is dropped with all rows of its image, and that image is done again.
+kill tore is dropped with all rows of its image, and that image is done again. Names stand in it
+as `names.escape` makes them, so that the file is UTF-8 whatever the names are.
 """
 
 import csv
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from facial_emotion_client.names import escape, unescape
 from facial_emotion_client.results import Failure, Result
 
 Row = dict[str, Any]
@@ -94,7 +96,8 @@ class Table:
 
     def __enter__(self) -> Self:
         fresh = self.path.with_name(f"{self.path.name}.part")
-        self._file = fresh.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        # A stray surrogate, as a message may hold, is no reason for a table that nobody can read.
+        self._file = fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         self._file.write(self._head() + self._lines(self._rows))
         self._file.flush()
         # Only then is the old file gone; ours stays open under the new name.
@@ -117,6 +120,7 @@ class Table:
         return "[" if self.kind == ".json" else ""
 
     def _lines(self, rows: Iterable[Row]) -> str:
+        rows = [row | {"image": escape(row["image"])} for row in rows]
         if self.kind == ".csv":
             return _to_csv([[_show(row[name]) for name in COLUMNS] for row in rows])
         lines = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -149,11 +153,13 @@ def to_rows(image: str, result: Result, fingerprint: str | None = None) -> list[
 
 def _read(path: Path, kind: str) -> list[Row]:
     """The whole rows of a file of ours; what follows the last line break was torn."""
+    # Names stood in older tables as they were, UTF-8 or not.
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     whole = text[: text.rfind("\n") + 1]
     if not any(text.startswith(start[: len(text)]) for start in _starts(kind)):
         raise TableError(f"{path} holds something else; name another file")
-    return _read_csv(whole) if kind == ".csv" else _read_json(path, whole)
+    rows = _read_csv(whole) if kind == ".csv" else _read_json(path, whole)
+    return [row | {"image": unescape(row["image"])} for row in rows]
 
 
 def _starts(kind: str) -> tuple[str, ...]:

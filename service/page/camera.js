@@ -1,6 +1,7 @@
 /** The camera, read live: the next frame is sent when the last one is answered, and not too soon. */
 
 import { waitForKey } from "./access.js";
+import { hush } from "./aloud.js";
 import { byId, make, say } from "./elements.js";
 import { choice, possible, ready } from "./info.js";
 import { goToCamera, showAge, showFaces, showPace, showWords } from "./live.js";
@@ -107,6 +108,7 @@ function stopCamera() {
   byId("video").srcObject = null;
   const hadKeyboard = byId("live").contains(document.activeElement);
   byId("live").hidden = true;
+  hush();
   byId("camera").hidden = false;
   if (hadKeyboard) byId("camera").focus();
 }

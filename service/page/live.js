@@ -1,5 +1,6 @@
 /** What the camera's part of the page shows. */
 
+import { announce, announceFaces } from "./aloud.js";
 import { showBoxes } from "./boxes.js";
 import { byId, make } from "./elements.js";
 import { showPrediction } from "./prediction.js";
@@ -15,6 +16,7 @@ export function showFaces(found, { width, height }) {
   byId("live-answer").replaceChildren(...(faces.length ? faces : [none]));
   showBoxes(byId("stage"), found, width, height);
   byId("live").classList.remove("old");
+  announceFaces(found);
 }
 
 /** Show the milliseconds that an answer took, and of those between two answers the rate. */
@@ -31,8 +33,9 @@ export function showAge(milliseconds) {
   byId("pace").textContent = `waiting for an answer, ${Math.floor(milliseconds / 1000)} s …`;
 }
 
-/** Show words in place of an answer. */
+/** Show words in place of an answer; those of a fault are read aloud, too. */
 export function showWords(words, className = "name") {
+  if (className === "fault") announce(words);
   byId("live-answer").replaceChildren(make("p", className, words));
   byId("live").classList.remove("old");
   showBoxes(byId("stage"), [], 1, 1);

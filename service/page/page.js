@@ -6,8 +6,11 @@ import { startCard } from "./card.js";
 import { startFiles } from "./files.js";
 import { startQueue } from "./queue.js";
 
-startAccess();
-startQueue();
-startFiles();
-startCameraButtons();
-startCard();
+// Set by old.js, which has told why.
+if (document.documentElement.className !== "old") {
+  startAccess();
+  startQueue();
+  startFiles();
+  startCameraButtons();
+  startCard();
+}

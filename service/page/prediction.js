@@ -21,8 +21,15 @@ export function verdict({ label, confidence, scores, uncertain }) {
 export function summary(answer) {
   const found = predictions(answer);
   if (found.length === 1) return verdict(found[0]);
-  const labels = found.map(({ label, uncertain }) => (uncertain ? "uncertain" : label));
-  return `${found.length} faces: ${labels.join(", ")}`;
+  return labels(found);
+}
+
+/** The labels of faces without their confidence, and how many faces there are. */
+export function labels(found) {
+  const [{ label, uncertain }] = found;
+  if (found.length === 1) return uncertain ? `uncertain (perhaps ${label})` : label;
+  const names = found.map(({ label, uncertain }) => (uncertain ? "uncertain" : label));
+  return `${found.length} faces: ${names.join(", ")}`;
 }
 
 function bars({ label, scores }) {

@@ -35,11 +35,11 @@ export const pause = (seconds, signal) =>
 /** The answer to one request: an object or an image; throws a Fault for whatever goes wrong. */
 export async function send(path, options = {}, signal = undefined) {
   const headers = { ...options.headers, ...(readKey() ? { "X-API-Key": readKey() } : {}) };
-  const limits = [AbortSignal.timeout(1000 * LONGEST_ANSWER), ...(signal ? [signal] : [])];
+  const limit = AbortSignal.any([AbortSignal.timeout(1000 * LONGEST_ANSWER), ...(signal ? [signal] : [])]);
   let response;
   let answer;
   try {
-    response = await fetch(path, { ...options, headers, signal: AbortSignal.any(limits) });
+    response = await fetch(path, { ...options, headers, signal: limit });
     answer = await readBody(response);
   } catch (error) {
     if (signal?.aborted) throw stopped();
