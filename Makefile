@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 3000
+# This machine alone, which HOST=0.0.0.0 opens to others. Not from the environment, where some shells have a HOST.
+HOST := 127.0.0.1
 DATA ?= fer2013
 DEVICE ?= auto
 export BENTOML_DO_NOT_TRACK ?= True
@@ -24,10 +26,10 @@ SBOM ?= dist/facial-emotion-$(VERSION).cdx.json
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
-serve: model ## Serve on port 3000 (PORT=...), from nothing
-	@$(BIN)/python -c "import socket; socket.create_server(('', $(PORT))).close()" 2> /dev/null \
-		|| { echo "error: port $(PORT) is in use or not allowed; run: make serve PORT=ANOTHER"; exit 1; }
-	$(BIN)/bentoml serve service.app:FacialEmotion --port $(PORT) --timeout-keep-alive 75
+serve: model ## Serve on port 3000 of this machine alone (PORT=..., HOST=0.0.0.0 for others, too), from nothing
+	@$(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2> /dev/null \
+		|| { echo "error: port $(PORT) of $(HOST) is in use or not allowed; run: make serve PORT=ANOTHER"; exit 1; }
+	$(BIN)/bentoml serve service.app:FacialEmotion --host $(HOST) --port $(PORT) --timeout-keep-alive 75
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there
 	@tag=$$($(BIN)/python -m search publish --if-new) && echo "in the model store: $$tag"
@@ -41,10 +43,10 @@ image: ## Build the container with buildah (IMAGE=..., TAG=..., BASE_IMAGE=..., 
 search-image: ## Build the container of the search and the training with buildah (as above, without TORCH_INDEX)
 	$(BUILD) --file deploy/search.Dockerfile --tag $(IMAGE)-search:$(TAG) .
 
-run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=..., TAG=..., ENGINE=podman, PORT=..., RUN_FLAGS=...)
+run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=..., TAG=..., ENGINE=podman, PORT=..., HOST=..., RUN_FLAGS=...)
 	@test -n "$(ENGINE)" || { echo "error: neither podman nor docker is installed"; exit 1; }
 	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-		--publish $(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
+		--publish $(HOST):$(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
 
 RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)
 TEACHERS = --teacher runs/teacher0/artifact --teacher runs/teacher1/artifact

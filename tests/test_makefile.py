@@ -65,6 +65,21 @@ def test_an_image_has_the_name_that_is_wanted(target: str, image: str) -> None:
     assert image in run_make(ROOT, "--dry-run", target, *words).stdout.split()
 
 
+@pytest.mark.parametrize(
+    ("words", "host"), [((), "127.0.0.1"), (("HOST=0.0.0.0", "PORT=3000"), "0.0.0.0")]
+)
+def test_only_this_machine_is_served_unless_another_address_is_named(
+    words: tuple[str, ...], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As tcsh and conda's compilers set it.
+    monkeypatch.setenv("HOST", "x86_64-conda-linux-gnu")
+    text = run_make(ROOT, "--dry-run", "-o", "model", "serve", *words).stdout
+    assert f"serve service.app:FacialEmotion --host {host} --port 3000" in text
+    assert f"create_server(('{host}', 3000))" in text
+    text = run_make(ROOT, "--dry-run", "run-image", "ENGINE=podman", *words).stdout
+    assert f"--publish {host}:3000:3000 " in text
+
+
 def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
@@ -72,7 +87,7 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = run_make(tmp_path, "-o", "model", "serve", f"PORT={port}")
     assert done.returncode
-    assert done.stdout.startswith(f"error: port {port} is in use")
+    assert done.stdout.startswith(f"error: port {port} of 127.0.0.1 is in use")
     assert "Traceback" not in done.stdout + done.stderr
 
 
