@@ -200,11 +200,15 @@ def test_the_grace_of_a_pod_holds_the_drain() -> None:
     assert slept + Settings().grace_seconds < pod["terminationGracePeriodSeconds"]
 
 
+def read_dashboard() -> dict[str, Any]:
+    dashboard: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    return dashboard
+
+
 def find_metrics() -> set[str]:
     """The metrics that dashboard and rules ask for."""
-    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
     rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
-    queries = " ".join(find(dashboard, "expr") + find(rules, "expr"))
+    queries = " ".join(find(read_dashboard(), "expr") + find(rules, "expr"))
     return set(re.findall(r"emotion_\w+", queries))
 
 
@@ -227,6 +231,37 @@ def test_queries_name_metrics_that_exist() -> None:
     named = find_metrics()
     assert len(named) > 10
     assert named <= known_metrics()
+
+
+def test_the_dashboard_shows_the_deployments_that_are_chosen() -> None:
+    chosen = {variable["name"]: variable for variable in read_dashboard()["templating"]["list"]}
+    assert chosen.keys() == {"namespace", "job"}
+    # Matches series that have no such label, too, as those of Compose have no namespace.
+    assert {variable["allValue"] for variable in chosen.values()} == {".*"}
+    for query in find(read_dashboard(), "expr"):
+        selectors = re.findall(r"emotion_\w+(\{[^}]+\})?", query)
+        assert selectors
+        for name in chosen:
+            assert all(f'{name}=~"${name}"' in selector for selector in selectors), query
+
+
+def test_no_panel_lies_on_another() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in read_dashboard()["panels"]:
+        x, y, w, h = (panel["gridPos"][side] for side in "xywh")
+        cells = {(column, row) for column in range(x, x + w) for row in range(y, y + h)}
+        assert x + w <= 24
+        assert not taken & cells, panel["title"]
+        taken |= cells
+
+
+@needs_prometheus
+def test_the_dashboards_queries_can_be_read(tmp_path: Path) -> None:
+    queries = find(read_dashboard(), "expr")
+    rules = [{"record": f"panel:{place}", "expr": text} for place, text in enumerate(queries)]
+    groups = {"groups": [{"name": "dashboard", "rules": rules}]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(groups))
+    run_promtool(tmp_path, "check", "rules", "rules.yaml")
 
 
 def merge(old: Any, new: Any) -> Any:
@@ -349,7 +384,12 @@ def test_compose_takes_the_image_that_make_builds() -> None:
 
 @needs_prometheus
 @pytest.mark.parametrize(
-    "words", [("check", "config", "prometheus.yaml"), ("test", "rules", "alerts_test.yaml")]
+    "words",
+    [
+        ("check", "config", "prometheus.yaml"),
+        ("test", "rules", "alerts_test.yaml"),
+        ("test", "rules", "inputs_test.yaml"),
+    ],
 )
 def test_prometheus_takes_its_files(words: tuple[str, str, str]) -> None:
     run_promtool(DEPLOY, *words)
@@ -357,13 +397,24 @@ def test_prometheus_takes_its_files(words: tuple[str, str, str]) -> None:
 
 def test_every_alert_is_tested() -> None:
     rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
-    tests = yaml.safe_load((DEPLOY / "alerts_test.yaml").read_text())
+    tests = [yaml.safe_load(file.read_text()) for file in DEPLOY.glob("*_test.yaml")]
     fired = {
-        case["alertname"]
+        (case["alertname"], alert["exp_labels"].get("measure"))
         for case in (case for cases in find(tests, "alert_rule_test") for case in cases)
-        if case["exp_alerts"]
+        for alert in case["exp_alerts"]
     }
-    assert fired == set(find(rules, "alert"))
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    assert fired == {(rule["alert"], rule["labels"].get("measure")) for rule in alerts}
+
+
+def test_the_steps_that_an_alert_counts_are_those_of_its_group() -> None:
+    rules = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
+    (group,) = (group for group in rules["groups"] if "record" in group["rules"][0])
+    tests = yaml.safe_load((DEPLOY / "inputs_test.yaml").read_text())
+    # By which promtool evaluates all groups.
+    assert group["interval"] == tests["evaluation_interval"]
+    counted = re.findall(r"count_over_time.+ >= (\d+)", str(group))
+    assert {int(steps) * int(group["interval"].removesuffix("m")) for steps in counted} == {24 * 60}
 
 
 def ask_prometheus(address: str, query: str) -> list[Any]:
@@ -377,9 +428,10 @@ def ask_prometheus(address: str, query: str) -> list[Any]:
 
 
 def read_states(address: str) -> set[tuple[str, str]]:
-    """Health and state of all alerts."""
-    (group,) = httpx.get(f"{address}/api/v1/rules").json()["data"]["groups"]
-    return {(rule["health"], rule["state"]) for rule in group["rules"]}
+    """Health and state of all rules; one that records is never active."""
+    groups = httpx.get(f"{address}/api/v1/rules").json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    return {(rule["health"], rule.get("state", "inactive")) for rule in rules}
 
 
 @pytest.mark.slow
@@ -388,7 +440,9 @@ def test_a_real_prometheus_scrapes_a_loaded_service(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     port = free_port()
-    shutil.copy(DEPLOY / "alerts.yaml", tmp_path)
+    alerts = (DEPLOY / "alerts.yaml").read_text()
+    assert "interval: 5m" in alerts
+    (tmp_path / "alerts.yaml").write_text(alerts.replace("interval: 5m", "interval: 1s"))
     key = "a-key-of-some-length"
     (tmp_path / "metrics.key").write_text(f"{key}\n")
     text = (
