@@ -1,6 +1,7 @@
 """The files for compose, Kubernetes, Prometheus and Grafana fit their schemas and the code."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -368,6 +369,63 @@ def test_compose_mounts_files_that_exist() -> None:
         for volume in volumes:
             source = re.sub(r"^\$\{\w+:-([^}]+)\}", r"\1", volume).split(":")[0]
             assert source in compose["volumes"] or (DEPLOY / source).is_file()
+    (secret,) = compose["secrets"].values()
+    assert (DEPLOY / re.sub(r"^\$\{\w+:-(.+)\}$", r"\1", secret["file"])).is_file()
+    (mounted,) = find(compose["services"], "secrets")[0]
+    assert mounted["source"] in compose["secrets"]
+    config = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())
+    (key,) = find(config, "credentials_file")
+    assert mounted["target"] == f"/etc/prometheus/{key}"
+
+
+def test_all_of_compose_comes_back_after_a_reboot() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert {service["restart"] for service in services.values()} == {"unless-stopped"}
+
+
+def read_example(kind: str, word: str) -> str:
+    """The block of deploy/README.md that has a word in it."""
+    text = (DEPLOY / "README.md").read_text()
+    blocks: list[str] = re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S)
+    (example,) = (block for block in blocks if word in block)
+    return example
+
+
+def test_the_readmes_key_is_one_for_service_and_prometheus(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$METRICS_KEY_FILE $*"\n')
+    docker.chmod(0o755)
+    variables = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-euc", f"umask 027; {read_example('sh', 'METRICS_KEY_FILE')}"],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    named, *words = done.stdout.split()
+    assert words == ["compose", "-f", "deploy/compose.yaml", "up"]
+    file = Path(named)
+    assert file.is_absolute()
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    settings = tmp_path / "deploy" / "emotion.env"
+    assert settings.stat().st_mode & 0o777 == 0o600
+    (line,) = settings.read_text().splitlines()
+    name, _, key = line.partition("=")
+    assert file.read_text().strip() == key
+    assert Settings(**{name.removeprefix(PREFIX).lower(): key}).admin_key
+
+
+@needs_prometheus
+def test_prometheus_takes_the_readmes_alertmanager(tmp_path: Path) -> None:
+    for name in ("alerts.yaml", "metrics.key"):
+        shutil.copy(DEPLOY / name, tmp_path)
+    text = (DEPLOY / "prometheus.yaml").read_text() + read_example("yaml", "alerting:")
+    (tmp_path / "prometheus.yaml").write_text(text)
+    run_promtool(tmp_path, "check", "config", "prometheus.yaml")
 
 
 def test_compose_takes_the_image_that_make_builds() -> None:
