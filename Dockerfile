@@ -28,17 +28,17 @@ COPY service service
 COPY search search
 COPY models models
 # Fails with one line where the model is absent or torn. The graph is made here, so its tools stay
-# behind.
+# behind. The network lies in the store then, and of models/ only its licence stays.
 RUN BENTOML_HOME=/app/store PYTHONPATH=/app/tools venv/bin/python -m search publish \
     && venv/bin/python -m compileall -q service \
-    && rm -rf search models tools requirements.txt constraints.txt
+    && rm -rf search models/*/ tools requirements.txt constraints.txt
 
 FROM ${BASE_IMAGE}
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="facial-emotion" \
       org.opencontainers.image.description="Names the expression in face images over HTTP" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="Apache-2.0 AND LicenseRef-FER2013-research-only" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /app /app

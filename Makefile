@@ -90,7 +90,7 @@ sbom: $(VENV)/develop.stamp ## Write the bill of materials of what is shipped (C
 	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject dist/pyproject.toml --mc-type application \
 		--output-reproducible --output-file $(SBOM)
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/environment.json $(BIN)/python
-	$(BIN)/python deploy/licences.py $(SBOM) dist/environment.json
+	$(BIN)/python deploy/licences.py $(SBOM) dist/environment.json models/compact
 	@rm dist/pyproject.toml dist/environment.json
 
 # Strict, because a package that it cannot look up would pass for one without a fault.

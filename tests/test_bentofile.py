@@ -76,13 +76,20 @@ def test_the_bento_takes_the_lock_and_the_service_alone() -> None:
     bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
     assert bento["python"]["requirements_txt"] == "./requirements.txt"
     others = {pattern for pattern in bento["include"] if not pattern.startswith("service/")}
-    assert others == {"LICENSE"}
+    # Without its slash a name is that of a file in any folder.
+    assert others == {"/LICENSE", "/models/LICENSE"}
 
 
 def test_the_generated_dockerfile_passes_debians_pip() -> None:
     bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
     # With a stage BentoML would make it a secret, which pip does not see.
     assert {"name": "PIP_BREAK_SYSTEM_PACKAGES", "value": "1"} in bento["envs"]
+
+
+def test_the_client_has_the_projects_licence() -> None:
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    (file,) = client["license-files"]
+    assert (ROOT / "client" / file).read_text() == (ROOT / "LICENSE").read_text()
 
 
 def test_there_is_one_version() -> None:

@@ -553,6 +553,17 @@ def test_all_that_the_containers_copy_passes_the_ignore_file() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
+def test_the_image_keeps_the_models_licence_alone(tmp_path: Path) -> None:
+    (removed,) = re.findall(r"&& rm -rf (search .+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    for name in ("models/LICENSE", "models/compact/card.json", "search/run.py", "service/app.py"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    subprocess.run(["sh", "-c", f"rm -rf {removed}"], cwd=tmp_path, check=True)
+    kept = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert kept == {"models/LICENSE", "service/app.py"}
+
+
 def test_the_cpu_image_leaves_out_what_torch_alone_needs() -> None:
     (pattern,) = re.findall(r"sed -i -E '(.+)' requirements.txt", (ROOT / "Dockerfile").read_text())
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """The bill of materials fits its schema and names all that is shipped."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -29,9 +30,18 @@ def test_it_is_valid_complete_and_the_same_each_time(tmp_path: Path) -> None:
     version = SchemaVersion[f"V{bill['specVersion'].replace('.', '_')}"]
     assert JsonStrictValidator(version).validate_str(texts[0]) is None
     assert bill["metadata"]["component"]["version"] == VERSION
-    named = {canonicalize_name(part["name"]): part["version"] for part in bill["components"]}
+    packages = [part for part in bill["components"] if part["type"] == "library"]
+    (model,) = (part for part in bill["components"] if part not in packages)
+    named = {canonicalize_name(part["name"]): part["version"] for part in packages}
     assert named == read_pins("requirements.txt")
-    assert all(part["externalReferences"][0]["hashes"] for part in bill["components"])
+    assert all(part["externalReferences"][0]["hashes"] for part in packages)
     # The metadata of a few packages names none.
-    unknown = [part["name"] for part in bill["components"] if "licenses" not in part]
+    unknown = [part["name"] for part in packages if "licenses" not in part]
     assert len(unknown) < 0.05 * len(named), unknown
+    weights = (ROOT / "models" / model["name"] / "weights.safetensors").read_bytes()
+    assert model["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(weights).hexdigest()}]
+    (licence,) = model["licenses"]
+    # Of the image, which holds both.
+    label = f'licenses="Apache-2.0 AND {licence["expression"]}"'
+    assert label in (ROOT / "Dockerfile").read_text()
+    assert label in (ROOT / "deploy" / "search.Dockerfile").read_text()
