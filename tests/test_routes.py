@@ -110,6 +110,14 @@ def test_bad_requests(
     assert answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("length", "status"), [("0" * 5000 + str(len(FACE)), 200), ("1" + "0" * 5000, 413)]
+)
+def test_a_length_may_have_many_digits(client: TestClient, length: str, status: int) -> None:
+    answer = client.post("/predict", content=FACE, headers={**PNG, "content-length": length})
+    assert answer.status_code == status
+
+
 def test_who_sends_no_image_is_told_what_to_send(client: TestClient) -> None:
     def message(path: str, **request: Any) -> str:
         text: str = client.post(path, **request).json()["error"]["message"]
