@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import Context
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.errors import late, unavailable
+from service.forward import Predict
 from service.journal import LOG
-
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class _Waiting(NamedTuple):

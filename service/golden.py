@@ -4,18 +4,19 @@ They are kept beside the model's card since it was published. A graph, kernel or
 answers otherwise is found before it answers a person.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from service.forward import Forward, Predict
 from service.journal import LOG
-from service.preprocess import IMAGE_SIZE
+from service.preprocess import IMAGE_SIZE, standardize
 
 GOLDEN_FILE: Final = "golden.safetensors"
 COUNT: Final = 16
@@ -23,11 +24,9 @@ COUNT: Final = 16
 TOLERANCE: Final = 0.02
 """Largest difference of a probability; bf16 on a GPU stays below it."""
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
 
 class GoldenError(RuntimeError):
-    """The model does not say of the golden faces what it said when it was published."""
+    """What is said of the golden faces is not what should be, or cannot be read."""
 
 
 def draw_golden() -> NDArray[np.uint8]:
@@ -78,8 +77,34 @@ def check_golden(folder: Path, predict: Predict) -> None:
         return
     try:
         kept = load(path.read_bytes())
-        difference = float(np.abs(predict(kept["faces"]) - kept["scores"]).max())
+        _compare(predict(kept["faces"]), kept["scores"], TOLERANCE)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise GoldenError(f"{path}: {error}") from None
-    if not difference <= TOLERANCE:
-        raise GoldenError(f"a golden face's score is off by {difference:.3g}, over {TOLERANCE}")
+
+
+@torch.inference_mode()
+def check_close(
+    network: Forward, reference: Forward, device: torch.device, tolerance: float
+) -> None:
+    """Compare a fast network's probabilities of the drawn faces with its reference's.
+
+    Args:
+        network: takes and gives tensors on the device.
+        reference: the same.
+        device: theirs.
+        tolerance: largest difference of a probability.
+
+    Raises:
+        GoldenError: a score is off, or not finite.
+    """
+    faces = standardize(torch.from_numpy(draw_golden())[:, None].to(device))
+    found, wanted = (
+        torch.softmax(forward(faces), 1).cpu().numpy() for forward in (network, reference)
+    )
+    _compare(found, wanted, tolerance)
+
+
+def _compare(found: NDArray[np.float32], wanted: NDArray[np.float32], tolerance: float) -> None:
+    difference = float(np.abs(found - wanted).max())
+    if not difference <= tolerance:
+        raise GoldenError(f"a golden face's score is off by {difference:.3g}, over {tolerance}")

@@ -16,11 +16,12 @@ from starlette.applications import Starlette
 from service import metrics
 from service.artifact import load_artifact
 from service.backend import Backend
-from service.batching import Batcher, Predict
+from service.batching import Batcher
 from service.device import held_memory
 from service.errors import RequestError
 from service.explain import Explainer
 from service.exposition import shared_folder
+from service.forward import Predict
 from service.garbage import give_back_memory
 from service.golden import check_golden, draw_golden
 from service.journal import LOG

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.batching import Batcher, Predict
+from service.batching import Batcher
 from service.errors import RequestError
+from service.forward import Predict
 from service.journal import LOG, REQUEST_ID
 
 
