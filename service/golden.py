@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from service.artifact import write_whole
 from service.forward import Forward, Predict
 from service.journal import LOG
 from service.preprocess import IMAGE_SIZE, standardize
@@ -54,11 +55,13 @@ def _half(bend: int) -> tuple[int, int]:
 
 
 def write_golden(folder: Path, predict: Predict) -> None:
-    """Keep the drawn faces and what is said of them, where they are not kept yet."""
-    path = folder / GOLDEN_FILE
-    if not path.exists():
-        faces = draw_golden()
-        path.write_bytes(save({"faces": faces, "scores": predict(faces)}))
+    """Keep the drawn faces and what is said of them, beside the model.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    faces = draw_golden()
+    write_whole(folder / GOLDEN_FILE, save({"faces": faces, "scores": predict(faces)}))
 
 
 def check_golden(folder: Path, predict: Predict) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +27,7 @@ from service.journal import LOG
 from service.predictions import name_label
 from service.predictor import Predictor
 from service.settings import Settings
+from service.store import find_stored
 
 FOLLOW_SECONDS: Final = 1.0
 """How often a worker looks whether another one took up a model."""
@@ -75,24 +75,6 @@ def watch_memory(predictor: Predictor) -> Predict:
 
     gauge.set(held_memory(predictor.device))
     return predict
-
-
-@dataclass(frozen=True)
-class Found:
-    """A model in the store: its name:version and the folder of its files."""
-
-    name: str
-    folder: Path
-
-
-def find_stored(tag: str) -> Found:
-    """The model that a tag names now.
-
-    Raises:
-        BentoMLException: it is not in the store.
-    """
-    model = bentoml.models.get(tag)
-    return Found(str(model.tag), Path(model.path))
 
 
 def read_in_use() -> str | None:
