@@ -24,19 +24,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
+from service.backend import make_backend
 from service.connections import Connections, ignore_upgrades, raise_file_limit
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
 from service.heads import limit_heads
+from service.in_use import read_in_use
 from service.journal import LOG, configure_log
-from service.models import Swapper, make_backend, read_in_use
 from service.overload import Overload
 from service.predictor import Predictor
 from service.restarts import note_start
 from service.routes import make_app
 from service.settings import DEFAULT_MODEL, Settings, SettingsError
+from service.swapper import Swapper
 from service.watchdog import watch
 
 # Generated images set this, and BentoML then leaves killed workers dead.
