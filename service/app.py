@@ -5,10 +5,12 @@ import asyncio
 import os
 from pathlib import Path
 
-from service.exposition import share_metrics, shared_folder
+from service.exposition import share_metrics
+from service.shared_folder import shared_folder, take_folder
 from service.tracing import TRACING, TracingError, prepare_tracing
 
-IS_PARENT = share_metrics()
+IS_PARENT = take_folder()
+share_metrics()
 
 try:
     prepare_tracing()

@@ -2,8 +2,8 @@
 
 import os
 
-from service.exposition import shared_folder
 from service.journal import LOG
+from service.shared_folder import shared_folder
 
 
 def read_in_use() -> str | None:

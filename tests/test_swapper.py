@@ -191,7 +191,7 @@ def follow(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fol
         monkeypatch.setattr(swapper, "make_backend", make)
         with_client(SETTINGS, within)
 
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("FACIAL_EMOTION_FOLDER", str(tmp_path))
     monkeypatch.setattr(swapper, "FOLLOW_SECONDS", 0.01)
     monkeypatch.setattr(swapper, "find_stored", lambda tag: Found(tag, stored))
     return run
