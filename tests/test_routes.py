@@ -131,6 +131,13 @@ def test_who_sends_no_image_is_told_what_to_send(client: TestClient) -> None:
 def test_a_wrong_method_is_told(client: TestClient) -> None:
     answer = client.get("/predict")
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_a_path_is_not_taken_for_another_one(client: TestClient) -> None:
+    for path in ("/info/", "/page", "//info"):
+        answer = client.get(path, follow_redirects=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:
