@@ -43,15 +43,13 @@ class Batcher:
         max_batch_size: most faces in a batch.
         max_wait_ms: longest wait for faces on their way, in milliseconds.
         stall_seconds: longest forward pass before new work is refused.
+
+    Attributes:
+        failed: whether the network failed on the last batch.
     """
 
     def __init__(
-        self,
-        predict: Predict,
-        *,
-        max_batch_size: int,
-        max_wait_ms: float,
-        stall_seconds: float = 10.0,
+        self, predict: Predict, *, max_batch_size: int, max_wait_ms: float, stall_seconds: float
     ) -> None:
         self.predict = predict
         self.max_batch_size = max_batch_size

@@ -24,7 +24,7 @@ def raise_file_limit() -> None:
 
 
 class Connections:
-    """The open connections of this worker, those waited for among them.
+    """Tracks this worker's connections and closes those whose request head is late.
 
     The protocol counts the bytes of heads (`heads.limit_heads`).
 

@@ -32,19 +32,19 @@ class GoldenError(RuntimeError):
 
 def draw_golden() -> NDArray[np.uint8]:
     """Drawn faces, uint8 (16, 48, 48): round heads whose eyes, brows and mouths differ."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     faces = []
     for index in range(COUNT):
-        image = Image.new("L", (4 * IMAGE_SIZE,) * 2, int(chance.integers(20, 120)))
+        image = Image.new("L", (4 * IMAGE_SIZE,) * 2, int(rng.integers(20, 120)))
         pen = ImageDraw.Draw(image)
-        pen.ellipse((30, 10, 162, 182), fill=int(chance.integers(140, 230)))
-        brow, bend = (int(step) for step in chance.integers(-12, 13, 2))
+        pen.ellipse((30, 10, 162, 182), fill=int(rng.integers(140, 230)))
+        brow, bend = (int(step) for step in rng.integers(-12, 13, 2))
         for side in (70, 122):
             inner = side + (12 if side < 96 else -12)
             pen.line((2 * side - inner, 60, inner, 60 + brow), fill=30, width=6)
             pen.ellipse((side - 9, 72, side + 9, 72 + 6 + index), fill=40)
         pen.arc((66, 130 - 2 * abs(bend), 126, 130 + 2 * abs(bend)), *_half(bend), 40, width=7)
-        noise = chance.normal(0, 4, (IMAGE_SIZE, IMAGE_SIZE))
+        noise = rng.normal(0, 4, (IMAGE_SIZE, IMAGE_SIZE))
         small = np.asarray(image.resize((IMAGE_SIZE,) * 2, Image.Resampling.BOX), float)
         faces.append((small + noise).clip(0, 255).astype(np.uint8))
     return np.stack(faces)

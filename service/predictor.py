@@ -59,11 +59,11 @@ class Predictor:
         """Run the batch sizes whose first passes are slow."""
         if self.cuda:
             self.cuda.record()
-        noise = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         sizes = {size for size in SIZES if size < self.max_batch_size} if self.rounded else {1}
         # The fused code is made at the second pass and laid out at the third.
         for count in sorted({*sizes, self.max_batch_size}) * 3:
-            self.predict(noise.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
+            self.predict(rng.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
 
     @torch.inference_mode()
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:

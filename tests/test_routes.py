@@ -28,7 +28,7 @@ def client(artifact: Path) -> Iterator[TestClient]:
     predictor = Predictor(loaded, "cpu", 8)
     app = make_app(SETTINGS)
     with TestClient(app) as client:
-        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0)
+        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0, stall_seconds=10)
         app.state.backend = Backend(batcher, "tiny:1", loaded.card, explainer)
         assert client.portal
         client.portal.call(batcher.start)
