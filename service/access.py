@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import RequestError
-from service.journal import LOG
+from service.log import LOG
 from service.settings import Settings
 from service.shared_folder import allocate, shared_folder
 

@@ -32,11 +32,11 @@ from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
-from service.heads import limit_heads
 from service.in_use import read_in_use
-from service.journal import LOG, configure_log
+from service.log import LOG, configure_log
 from service.overload import Overload
 from service.predictor import Predictor
+from service.request_heads import limit_heads
 from service.restarts import note_start
 from service.routes import make_app
 from service.settings import DEFAULT_MODEL, Settings, SettingsError

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service import metrics
 from service.errors import late, unavailable
 from service.forward import Predict
-from service.journal import LOG
+from service.log import LOG
 
 
 class _Waiting(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from service.forward import Forward
-from service.journal import LOG
+from service.log import LOG
 from service.network import split_network
 from service.preprocess import IMAGE_SIZE
 from service.rounding import is_close

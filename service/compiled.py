@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from service.artifact import Artifact
 from service.forward import Forward
 from service.golden import check_close
-from service.journal import LOG
+from service.log import LOG
 from service.preprocess import IMAGE_SIZE
 
 TOLERANCE: Final = 1e-4

@@ -26,7 +26,7 @@ def raise_file_limit() -> None:
 class Connections:
     """Tracks this worker's connections and closes those whose request head is late.
 
-    The protocol counts the bytes of heads (`heads.limit_heads`).
+    The protocol counts the bytes of heads (`request_heads.limit_heads`).
 
     Args:
         seconds: longest time in which a head must come, from the connection or its first byte.

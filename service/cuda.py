@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from service.device import pick_precision
 from service.forward import Forward
-from service.journal import LOG
 from service.labels import LABELS
+from service.log import LOG
 from service.network import split_network
 from service.preprocess import IMAGE_SIZE, standardize
 from service.rounding import is_close, settle_near_ties

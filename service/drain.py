@@ -14,7 +14,7 @@ from types import FrameType
 
 from service import metrics
 from service.health import Health
-from service.journal import LOG
+from service.log import LOG
 
 
 def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float) -> None:

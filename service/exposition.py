@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess, values
 
-from service.journal import LOG
+from service.log import LOG
 from service.shared_folder import allocate, shared_folder
 
 _ROOM: Final = {

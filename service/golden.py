@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 from service.artifact import write_whole
 from service.forward import Forward, Predict
-from service.journal import LOG
+from service.log import LOG
 from service.preprocess import IMAGE_SIZE, standardize
 
 GOLDEN_FILE: Final = "golden.safetensors"

@@ -2,7 +2,7 @@
 
 import os
 
-from service.journal import LOG
+from service.log import LOG
 from service.shared_folder import shared_folder
 
 

@@ -14,10 +14,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
 from service.errors import RETRY_AFTER, busy, encode_head
-from service.gate import SAFE_HEADERS, choose_id
 from service.health import Health
-from service.journal import LOG
 from service.load import Load
+from service.log import LOG
+from service.request_log import SAFE_HEADERS, choose_id
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""

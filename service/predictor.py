@@ -15,7 +15,7 @@ from service.compiled import compiled_path, load_compiled
 from service.cuda import CudaNetwork
 from service.device import pick_device, pick_precision
 from service.forward import Forward
-from service.journal import LOG
+from service.log import LOG
 from service.preprocess import IMAGE_SIZE, standardize
 from service.rounding import settle_near_ties
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from service.forward import Forward
 from service.golden import GoldenError, check_close
-from service.journal import LOG
+from service.log import LOG
 
 TOLERANCE: Final = 0.02
 """Largest difference of a probability to float32's; another network is not trusted."""

@@ -22,7 +22,6 @@ from service.balance import Balance
 from service.decoding import Decoder
 from service.explanations import explain
 from service.exposition import expose
-from service.gate import Gate
 from service.health import Health
 from service.home import HOME_ROUTES
 from service.images import Limits
@@ -31,6 +30,7 @@ from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.options import SEE
 from service.predictions import predict, predict_batch
 from service.refusals import HANDLERS
+from service.request_log import RequestLog
 from service.settings import Settings
 from service.version import VERSION
 
@@ -55,7 +55,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Gate, health=health, balance=balance, paths=paths),
+            Middleware(RequestLog, health=health, balance=balance, paths=paths),
             *([cors] if settings.cors_origins else []),
             Middleware(Access, settings=settings),
         ],

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from service.cores import available_cores, default_workers
-from service.journal import LOG
+from service.log import LOG
 
 PREFIX = "EMOTION_"
 DEFAULT_MODEL = "facial-emotion:latest"

@@ -14,7 +14,7 @@ from service.batching import Batcher
 from service.errors import RequestError
 from service.garbage import give_back_memory
 from service.in_use import in_use_since, read_in_use, write_in_use
-from service.journal import LOG
+from service.log import LOG
 from service.settings import Settings
 from service.store import find_stored
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.batching import Batcher
 from service.errors import RequestError
 from service.forward import Predict
-from service.journal import LOG, REQUEST_ID
+from service.log import LOG, REQUEST_ID
 
 
 class Echo:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.journal import LOG
+from service.log import LOG
 from service.settings import PREFIX, Settings, SettingsError
 from tests.live import ROOT
 
