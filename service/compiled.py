@@ -51,12 +51,15 @@ def compile_network(network: nn.Module) -> bytes:
 
 
 def load_compiled(path: Path, reference: nn.Module, threads: int) -> Forward | None:
-    """The graph of `open_compiled`; None where it cannot be had or trusted, which is logged."""
+    """The graph of `open_compiled`; None where it is missing or not trusted, which is logged."""
+    if not path.is_file():
+        LOG.warning("no compiled network; PyTorch answers, more slowly")
+        return None
     try:
         return open_compiled(path, reference, threads)
     # Whatever is wrong with the file, PyTorch can answer.
     except Exception as error:
-        LOG.warning("no compiled network (%s); PyTorch answers, more slowly", error)
+        LOG.warning("the compiled network is unusable (%s); PyTorch answers, more slowly", error)
         return None
 
 
