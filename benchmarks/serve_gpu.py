@@ -58,7 +58,7 @@ def make_plain(device: str) -> Answer:
     """The network as PyTorch runs it by default: kernel by kernel, float32 (TF32 on a GPU)."""
     artifact = load_artifact(ARTIFACT)
     network = fold_norms(artifact.network).to(device).to(memory_format=torch.channels_last)
-    probabilities = partial(to_probabilities, artifact.card.get("temperature", 1.0))
+    probabilities = partial(to_probabilities, artifact.temperature)
 
     @torch.inference_mode()
     def answer(faces: NDArray[np.uint8]) -> NDArray[np.float32]:

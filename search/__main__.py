@@ -2,12 +2,10 @@
 
 import argparse
 import os
-import re
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from search.arguments import add_artifact
 from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
 from search.measuring_commands import (
     add_ablate,
@@ -17,13 +15,11 @@ from search.measuring_commands import (
     add_report,
     add_robustness,
 )
+from search.publish import add_publish
 from search.stop import Terminated, raise_on_signals
 from search.training_commands import add_choose, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
-
-if TYPE_CHECKING:
-    from search.arguments import Commands
 
 ERRORS: Final = (
     DataError,
@@ -87,32 +83,6 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit, add_publish):
         add(commands)
     return parser
-
-
-def add_publish(commands: "Commands") -> None:
-    """`publish`: put an artifact into the model store."""
-    text = "put an artifact into the BentoML model store, as the latest of its name"
-    parser = commands.add_parser("publish", help=text)
-    add_artifact(parser)
-    parser.add_argument("--name", default="facial-emotion", help="the model's name in the store")
-    text = "leave what is the latest where the artifact is there already"
-    parser.add_argument("--if-new", action="store_true", help=text)
-    parser.set_defaults(command=run_publish)
-
-
-def run_publish(options: argparse.Namespace) -> None:
-    """Publish and print the tag.
-
-    Raises:
-        OptionsError: BentoML takes no such name, or would change it.
-    """
-    from search.publish import publish
-
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", options.name):
-        raise OptionsError(
-            f"--name {options.name!r}: small letters, digits and . _ - within, at most 63"
-        )
-    print(publish(options.artifact, options.name, options.if_new))
 
 
 if __name__ == "__main__":

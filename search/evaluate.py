@@ -91,8 +91,7 @@ def evaluate(
     images, _ = on_device(faces, device)
     logits = predict_logits(network, images)
     both = (logits + predict_logits(network, images.flip(3))) / 2
-    temperature = float(loaded.card.get("temperature", 1.0))
-    plain = Evaluation(faces, logits.cpu().numpy(), temperature, unseen)
+    plain = Evaluation(faces, logits.cpu().numpy(), loaded.temperature, unseen)
     return plain, replace(plain, logits=both.cpu().numpy())
 
 

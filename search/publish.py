@@ -1,110 +1,37 @@
-"""An artifact into the BentoML model store."""
+"""The command `publish`: the only one that loads the service, to fill the store it serves from."""
 
-import hashlib
-import importlib.util
-import os
-import sys
-from pathlib import Path
-from typing import Final
+import argparse
+import re
+from typing import TYPE_CHECKING
 
-import bentoml
-from bentoml.exceptions import BentoMLException, NotFound
+from search.arguments import add_artifact
+from search.errors import OptionsError
 
-from service.artifact import (
-    CARD_FILE,
-    WEIGHTS_FILE,
-    Artifact,
-    ArtifactError,
-    load_artifact,
-    write_whole,
-)
-from service.compiled import compile_network, compiled_path
-from service.golden import write_golden
-from service.predictor import Predictor
-
-LATEST: Final = "latest"
-"""File in a model's folder of BentoML's store: the version that `name:latest` means."""
+if TYPE_CHECKING:
+    from search.arguments import Commands
 
 
-def publish(artifact: Path, name: str, if_new: bool = False) -> str:
-    """Put an artifact into the store, unless the same one is there, and make it the latest.
+def add_publish(commands: "Commands") -> None:
+    """`publish`: put an artifact into the model store."""
+    text = "put an artifact into the BentoML model store, as the latest of its name"
+    parser = commands.add_parser("publish", help=text)
+    add_artifact(parser)
+    parser.add_argument("--name", default="facial-emotion", help="the model's name in the store")
+    text = "leave what is the latest where the artifact is there already"
+    parser.add_argument("--if-new", action="store_true", help=text)
+    parser.set_defaults(command=run_publish)
 
-    Beside it go its answers to drawn faces, to be checked whenever it is loaded, and its network
-    as an ONNX graph, where the package onnx is installed.
 
-    Args:
-        artifact: folder with weights and card.
-        name: the model's name in the store.
-        if_new: leave what is the latest where the artifact is there already.
-
-    A copy in the store that is torn or altered is put there again.
-
-    Returns:
-        `name:version`; the version is the start of the card's SHA-256, and the card holds that
-        of the weights: a new calibration is a new version.
+def run_publish(options: argparse.Namespace) -> None:
+    """Publish and print the tag.
 
     Raises:
-        ArtifactError: the artifact does not pass its checks, or the store cannot be used.
+        OptionsError: BentoML takes no such name, or would change it.
     """
-    loaded = load_artifact(artifact)
-    version = hashlib.sha256((artifact / CARD_FILE).read_bytes()).hexdigest()[:12]
-    tag = f"{name}:{version}"
-    try:
-        if is_whole(tag):
-            folder = Path(bentoml.models.get(tag).path)
-            add_derived(folder, loaded)
-            if not if_new:
-                make_latest(folder)
-            return tag
-        labels = {"network": str(loaded.card.get("name", "unnamed"))}
-        with bentoml.models.create(tag, labels=labels) as model:
-            # BentoML makes it for this user alone; a container serves as another.
-            Path(model.path).chmod(0o755)
-            for file in (WEIGHTS_FILE, CARD_FILE):
-                Path(model.path_of(file)).write_bytes((artifact / file).read_bytes())
-            add_derived(Path(model.path), loaded)
-    except (BentoMLException, OSError) as error:
-        home = os.environ.get("BENTOML_HOME", "~/bentoml")
-        text = f"the BentoML store in {home} cannot be used ({error})"
-        raise ArtifactError(f"{text}; run: make model BENTOML_HOME=ANOTHER-FOLDER") from None
-    return tag
+    from service.store import publish
 
-
-def make_latest(folder: Path) -> None:
-    """Have `name:latest` mean the version in a folder of the store."""
-    latest = folder.parent / LATEST
-    if not latest.exists() or latest.read_text().strip() != folder.name:
-        write_whole(latest, folder.name.encode())
-
-
-def is_whole(tag: str) -> bool:
-    """Whether the store has a model, untorn; a torn one is removed, with a line to say so."""
-    try:
-        load_artifact(Path(bentoml.models.get(tag).path))
-    except NotFound:
-        return False
-    # BentoML passes on whatever its parsers raise on a torn file.
-    except Exception as error:
-        bentoml.models.delete(tag)
-        text = " ".join(str(error).split())
-        print(f"the store's {tag} was damaged ({text}); it is put there again", file=sys.stderr)
-        return False
-    return True
-
-
-def add_derived(folder: Path, artifact: Artifact) -> None:
-    """Write the graph and the golden faces where they are missing."""
-    add_compiled(folder, artifact)
-    # Last, because the predictor changes the network.
-    write_golden(folder, Predictor(artifact, "cpu", 64).predict)
-
-
-def add_compiled(folder: Path, artifact: Artifact) -> None:
-    """Write the graph where it is missing and can be made."""
-    path = compiled_path(folder, artifact)
-    if path.exists():
-        return
-    if not importlib.util.find_spec("onnx"):
-        print("onnx is not installed: PyTorch will answer, more slowly", file=sys.stderr)
-        return
-    path.write_bytes(compile_network(artifact.network))
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", options.name):
+        raise OptionsError(
+            f"--name {options.name!r}: small letters, digits and . _ - within, at most 63"
+        )
+    print(publish(options.artifact, options.name, options.if_new))

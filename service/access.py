@@ -15,9 +15,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import RequestError
-from service.exposition import shared_folder
-from service.journal import LOG
+from service.log import LOG
 from service.settings import Settings
+from service.shared_folder import allocate, shared_folder
 
 OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
 """Paths that need no key, besides the pages' files."""
@@ -123,10 +123,8 @@ def _open_rates(size: int) -> int:
     """The server's file of so many bytes, or one of this process alone."""
     if folder := shared_folder():
         try:
-            with (folder / "rates").open("a+b") as file:
-                # In a sparse file the first write to a full disk would kill the process.
-                os.posix_fallocate(file.fileno(), 0, size)
-                return os.dup(file.fileno())
+            allocate(folder / "rates", size)
+            return os.open(folder / "rates", os.O_RDWR)
         except OSError as error:
             LOG.error("each worker counts the keys' requests alone: %s", error)
     alone = os.memfd_create("rates")

@@ -5,10 +5,12 @@ import asyncio
 import os
 from pathlib import Path
 
-from service.exposition import share_metrics, shared_folder
+from service.exposition import share_metrics
+from service.shared_folder import shared_folder, take_folder
 from service.tracing import TRACING, TracingError, prepare_tracing
 
-IS_PARENT = share_metrics()
+IS_PARENT = take_folder()
+share_metrics()
 
 try:
     prepare_tracing()
@@ -24,19 +26,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import images, metrics
 from service.artifact import ArtifactError, load_artifact
+from service.backend import make_backend
 from service.connections import Connections, ignore_upgrades, raise_file_limit
 from service.device import DeviceError, pick_device
 from service.drain import drain_on_sigterm, leave_with_parent
 from service.garbage import spare_what_is_loaded
 from service.golden import GoldenError, check_golden
-from service.heads import limit_heads
-from service.journal import LOG, configure_log
-from service.models import Swapper, make_backend, read_in_use
+from service.in_use import read_in_use
+from service.log import LOG, configure_log
 from service.overload import Overload
 from service.predictor import Predictor
+from service.request_heads import limit_heads
 from service.restarts import note_start
 from service.routes import make_app
 from service.settings import DEFAULT_MODEL, Settings, SettingsError
+from service.swapper import Swapper
 from service.watchdog import watch
 
 # Generated images set this, and BentoML then leaves killed workers dead.

@@ -40,6 +40,11 @@ class Artifact:
     network: nn.Module
     card: dict[str, Any]
 
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by, above 0 (Guo et al., 2017); 1 where the card has none."""
+        return float(self.card.get("temperature", 1.0))
+
 
 def save_artifact(
     folder: Path, network: nn.Module, config: NetworkConfig, facts: dict[str, Any]
@@ -134,7 +139,7 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 
 def _check_calibration(path: Path, card: dict[str, Any]) -> None:
-    """What the card may lack, and answers and metrics are made of where it does not."""
+    """Checks the optional fields that answers and metrics are computed from."""
     temperature = card.get("temperature", 1.0)
     if not _is_number(temperature) or temperature <= 0:
         raise ArtifactError(f"{path}: temperature is {temperature!r}, must be a number above 0")

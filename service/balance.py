@@ -8,10 +8,11 @@ connection after an answer now and then; the client's next one goes to who is id
 
 import math
 import mmap
-import os
 import time
 from pathlib import Path
 from typing import Final
+
+from service.shared_folder import allocate
 
 SMOOTHING_SECONDS: Final = 0.1
 """Time constant of the average; longer than a batch, whose answers come all at once."""
@@ -49,9 +50,8 @@ class Balance:
         Raises:
             OSError: the file cannot be made.
         """
-        with (folder / "load").open("a+b") as file:
-            # Room for certain: in a sparse file the first write to a full disk kills the process.
-            os.posix_fallocate(file.fileno(), 0, 8 * _FIELDS * workers)
+        allocate(folder / "load", 8 * _FIELDS * workers)
+        with (folder / "load").open("r+b") as file:
             shared = mmap.mmap(file.fileno(), 0)
         figures = memoryview(shared).cast("d")
         rows = [figures[_FIELDS * n : _FIELDS * (n + 1)] for n in range(workers)]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import Context
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.errors import late, unavailable
-from service.journal import LOG
-
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+from service.forward import Predict
+from service.log import LOG
 
 
 class _Waiting(NamedTuple):
@@ -44,15 +43,13 @@ class Batcher:
         max_batch_size: most faces in a batch.
         max_wait_ms: longest wait for faces on their way, in milliseconds.
         stall_seconds: longest forward pass before new work is refused.
+
+    Attributes:
+        failed: whether the network failed on the last batch.
     """
 
     def __init__(
-        self,
-        predict: Predict,
-        *,
-        max_batch_size: int,
-        max_wait_ms: float,
-        stall_seconds: float = 10.0,
+        self, predict: Predict, *, max_batch_size: int, max_wait_ms: float, stall_seconds: float
     ) -> None:
         self.predict = predict
         self.max_batch_size = max_batch_size

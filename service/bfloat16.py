@@ -6,13 +6,13 @@ asks again in float32 (`python -m benchmarks.network --data fer2013` compares al
 
 import copy
 import warnings
-from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from service.journal import LOG
+from service.forward import Forward
+from service.log import LOG
 from service.network import split_network
 from service.preprocess import IMAGE_SIZE
 from service.rounding import is_close
@@ -26,14 +26,11 @@ third longer (measured on Zen 5 with 1 MiB of cache a core).
 """
 
 
-def compile_bfloat16(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def compile_bfloat16(network: nn.Module) -> Forward | None:
     """The network with its blocks fused in bfloat16; None where that cannot be trusted.
 
     Args:
         network: in evaluation mode, batch norms folded, channels last; left as it is.
-
-    Returns:
-        Maps float32 (N, 1, 48, 48) to logits, float32 (N, 7).
     """
     try:
         forward = _compile(network)
@@ -45,7 +42,7 @@ def compile_bfloat16(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
     return forward if trusted else None
 
 
-def _compile(network: nn.Module) -> Callable[[Tensor], Tensor]:
+def _compile(network: nn.Module) -> Forward:
     stem, blocks, head = split_network(network)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,7 +63,7 @@ def _compile(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _take_out(module: torch.jit.ScriptModule) -> Callable[[Tensor], Tensor]:
+def _take_out(module: torch.jit.ScriptModule) -> Forward:
     """A frozen module as a function that is freed with the last reference to it.
 
     TorchScript keeps the classes of all modules, with their fused kernels, for the process's
@@ -75,7 +72,7 @@ def _take_out(module: torch.jit.ScriptModule) -> Callable[[Tensor], Tensor]:
     graph: Any = module.graph.copy()
     # The module itself, of which nothing is left after freezing.
     graph.eraseInput(0)
-    function: Callable[[Tensor], Tensor] = torch._C._create_function_from_graph("blocks", graph)
+    function: Forward = torch._C._create_function_from_graph("blocks", graph)
     torch.jit._state._clear_class_state()
     torch._C._jit_clear_class_registry()
     return function

@@ -4,11 +4,9 @@ ONNX Runtime answers a single face in about half of PyTorch's time (its kernels 
 weights laid out in advance), and batches in the same (benchmarks/network.py).
 """
 
-import importlib.util
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from service.artifact import Artifact
-from service.journal import LOG
+from service.forward import Forward
+from service.golden import check_close
+from service.log import LOG
 from service.preprocess import IMAGE_SIZE
 
-TOLERANCE: Final = 1e-3
-"""Largest difference of a logit to PyTorch's; another one is not trusted."""
+TOLERANCE: Final = 1e-4
+"""Largest difference of a probability to PyTorch's; with more a graph is not trusted."""
 
 
 def compiled_path(folder: Path, artifact: Artifact) -> Path:
@@ -29,7 +29,11 @@ def compiled_path(folder: Path, artifact: Artifact) -> Path:
 
 
 def compile_network(network: nn.Module) -> bytes:
-    """The graph: float32 (N, 1, 48, 48) to logits (N, 7). Needs the package onnx."""
+    """The graph: float32 (N, 1, 48, 48) to logits (N, 7).
+
+    Raises:
+        ImportError: the package onnx is missing.
+    """
     example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
     with warnings.catch_warnings(), tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         # The newer exporter needs onnxscript, and gains nothing on these networks.
@@ -46,35 +50,39 @@ def compile_network(network: nn.Module) -> bytes:
         return Path(file.name).read_bytes()
 
 
-def load_compiled(
-    path: Path, reference: nn.Module, threads: int
-) -> Callable[[Tensor], Tensor] | None:
-    """The graph, ready to be called in place of the network; None where it cannot be trusted.
-
-    Args:
-        path: a graph of `compile_network`.
-        reference: the network; asked once, to compare.
-        threads: for one forward pass.
-    """
-    if not path.is_file() or not importlib.util.find_spec("onnxruntime"):
+def load_compiled(path: Path, reference: nn.Module, threads: int) -> Forward | None:
+    """The graph of `open_compiled`; None where it is missing or not trusted, which is logged."""
+    if not path.is_file():
         LOG.warning("no compiled network; PyTorch answers, more slowly")
         return None
     try:
-        forward = _open(path, threads)
-        example = torch.randn(2, 1, IMAGE_SIZE, IMAGE_SIZE)
-        with torch.inference_mode():
-            difference = float((forward(example) - reference(example)).abs().max())
+        return open_compiled(path, reference, threads)
     # Whatever is wrong with the file, PyTorch can answer.
     except Exception as error:
         LOG.warning("the compiled network is unusable (%s); PyTorch answers, more slowly", error)
         return None
-    if not difference < TOLERANCE:
-        LOG.warning("the compiled network differs by %g; PyTorch answers, more slowly", difference)
-        return None
+
+
+def open_compiled(path: Path, reference: nn.Module, threads: int) -> Forward:
+    """The graph, ready to be called in place of the network.
+
+    Args:
+        path: a graph of `compile_network`.
+        reference: the network, on the CPU; asked once, to compare.
+        threads: for one forward pass.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ImportError: the package onnxruntime is missing.
+        GoldenError: it answers otherwise than the network.
+        Exception: whatever ONNX Runtime raises on a torn file.
+    """
+    forward = _open(path, threads)
+    check_close(forward, reference, torch.device("cpu"), TOLERANCE)
     return forward
 
 
-def _open(path: Path, threads: int) -> Callable[[Tensor], Tensor]:
+def _open(path: Path, threads: int) -> Forward:
     # Otherwise it reports its use, with an identifier that it keeps in the user's home.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime

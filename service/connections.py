@@ -24,9 +24,9 @@ def raise_file_limit() -> None:
 
 
 class Connections:
-    """The open connections of this worker, those waited for among them.
+    """Tracks this worker's connections and closes those whose request head is late.
 
-    The protocol counts the bytes of heads (`heads.limit_heads`).
+    The protocol counts the bytes of heads (`request_heads.limit_heads`).
 
     Args:
         seconds: longest time in which a head must come, from the connection or its first byte.

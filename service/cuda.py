@@ -14,16 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from service.device import pick_precision
-from service.journal import LOG
+from service.forward import Forward
 from service.labels import LABELS
+from service.log import LOG
 from service.network import split_network
 from service.preprocess import IMAGE_SIZE, standardize
 from service.rounding import is_close, settle_near_ties
 from service.sizes import fill_up
-
-Network = Callable[[Tensor], Tensor]
-"""Maps float32 (N, 1, 48, 48) to seven numbers a row, float32 (N, 7)."""
-
 
 _SWITCH: Final = Lock()
 
@@ -42,7 +39,7 @@ class CudaNetwork:
     def __init__(
         self,
         network: nn.Module,
-        answer: Callable[[Network, Tensor], Tensor],
+        answer: Callable[[Forward, Tensor], Tensor],
         device: torch.device,
         max_batch_size: int,
     ) -> None:
@@ -164,7 +161,7 @@ def pick_sizes(max_batch_size: int) -> Sequence[int]:
     return sorted({*powers, max_batch_size})
 
 
-def round_blocks(network: nn.Module) -> Network:
+def round_blocks(network: nn.Module) -> Forward:
     """The network with its blocks in bfloat16; first and last layers stay float32."""
     stem, blocks, head = split_network(network)
     rounded = copy.deepcopy(blocks).bfloat16()

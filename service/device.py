@@ -1,8 +1,5 @@
 """Where to compute and in which precision; the same rule for training and serving."""
 
-import os
-from pathlib import Path
-
 import torch
 
 
@@ -10,7 +7,7 @@ class DeviceError(ValueError):
     """There is no such device here; the message names it."""
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str) -> torch.device:
     """The named device; `auto` is CUDA where there is one, else the CPU.
 
     Args:
@@ -47,18 +44,3 @@ def reduced(device: torch.device) -> torch.autocast:
     """Autocast to what `pick_precision` says; off where that is float32."""
     precision = pick_precision(device)
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
-
-
-def held_memory(device: torch.device) -> int:
-    """Bytes that this process holds of a device's memory.
-
-    Of a GPU's what PyTorch has reserved; of RAM what is resident, pages shared with others
-    included, 0 where the system does not tell.
-    """
-    if device.type == "cuda":
-        return torch.cuda.memory_reserved(device)
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -14,7 +14,7 @@ from types import FrameType
 
 from service import metrics
 from service.health import Health
-from service.journal import LOG
+from service.log import LOG
 
 
 def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float) -> None:
@@ -48,19 +48,16 @@ def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float)
     signal.signal(signal.SIGTERM, begin)
 
 
-def leave_with_parent(seconds: float = 1.0) -> None:
+def leave_with_parent() -> None:
     """Have this worker ask itself to leave once its parent is gone.
 
     A parent that was killed cannot tell its workers, and they would keep the port.
-
-    Args:
-        seconds: between two looks.
     """
     parent = os.getppid()
 
     def follow() -> None:
         while os.getppid() == parent:
-            time.sleep(seconds)
+            time.sleep(1)
         LOG.warning("the parent process is gone; leaving")
         os.kill(os.getpid(), signal.SIGTERM)
 

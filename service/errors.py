@@ -1,5 +1,7 @@
 """Errors a client sees, all as `{"error": {"code", "message"}}`."""
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from starlette.responses import JSONResponse
@@ -110,3 +112,9 @@ def busy() -> RequestError:
 def late() -> RequestError:
     """503: the time for an answer has passed."""
     return RequestError(503, "deadline_exceeded", "There was no answer in time; try again later.")
+
+
+def encode_head(status: int, headers: Mapping[str, str]) -> bytes:
+    """The head of an answer that is written in uvicorn's protocol, without its last empty line."""
+    lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
+    return "".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n", *lines]).encode()

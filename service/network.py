@@ -134,14 +134,14 @@ def count_parameters(network: nn.Module) -> int:
     return sum(t.numel() for t in network.state_dict().values() if t.is_floating_point())
 
 
-def count_flops(config: NetworkConfig, size: int = IMAGE_SIZE) -> int:
+def count_flops(config: NetworkConfig) -> int:
     """Floating-point operations (two a multiply-add) of one forward pass on one image."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
         network = build_network(config).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.empty(1, 1, size, size))
+            network(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     flops: int = counter.get_total_flops()
     return flops
 
@@ -245,9 +245,9 @@ class _ResidualBlock(nn.Module):
 
 
 class _SqueezeExcitation(nn.Module):
-    def __init__(self, channels: int, ratio: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(4, channels // ratio)
+        hidden = max(4, channels // 8)
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(channels, hidden, 1),

@@ -8,18 +8,16 @@ back for a moment, which slows such a client down and which no other one notices
 
 import asyncio
 import json
-from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
-from service.errors import RETRY_AFTER, busy
-from service.gate import SAFE_HEADERS, choose_id
+from service.errors import RETRY_AFTER, busy, encode_head
 from service.health import Health
-from service.journal import LOG
 from service.load import Load
+from service.log import LOG
+from service.request_log import SAFE_HEADERS, choose_id
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""
@@ -110,9 +108,3 @@ class Overload:
         details = {"refused": self._untold, "seconds": _TOLD_SECONDS}
         LOG.warning("busy", extra={"details": details})
         self._untold = 0
-
-
-def encode_head(status: int, headers: Mapping[str, str]) -> bytes:
-    """The head of an answer that is written in uvicorn's protocol, without its last empty line."""
-    lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
-    return "".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n", *lines]).encode()

@@ -1,6 +1,5 @@
 """An artifact made ready to answer: batch norm folded, channels last, warmed up."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from service.artifact import Artifact
 from service.bfloat16 import SIZES, compile_bfloat16
 from service.compiled import compiled_path, load_compiled
-from service.cuda import CudaNetwork, Network
+from service.cuda import CudaNetwork
 from service.device import pick_device, pick_precision
-from service.journal import LOG
+from service.forward import Forward
+from service.log import LOG
 from service.preprocess import IMAGE_SIZE, standardize
 from service.rounding import settle_near_ties
 
@@ -42,13 +42,13 @@ class Predictor:
         self.max_batch_size = max_batch_size
         # No method of this object: the collector leaves what was loaded at the start alone, so
         # that a circle would keep a replaced model's memory.
-        self.answer = partial(to_probabilities, float(artifact.card.get("temperature", 1.0)))
+        self.answer = partial(to_probabilities, artifact.temperature)
         network = fold_norms(artifact.network).to(self.device)
-        self.network: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)
+        self.network: Forward = network.to(memory_format=torch.channels_last)
         if folder and self.device.type == "cpu":
             path = compiled_path(folder, artifact)
             self.network = load_compiled(path, network, torch.get_num_threads()) or self.network
-        self.rounded: Callable[[Tensor], Tensor] | None = None
+        self.rounded: Forward | None = None
         if folder and self.device.type == "cpu" and pick_precision(self.device) != torch.float32:
             self.rounded = compile_bfloat16(network)
         self.cuda: CudaNetwork | None = None
@@ -59,11 +59,11 @@ class Predictor:
         """Run the batch sizes whose first passes are slow."""
         if self.cuda:
             self.cuda.record()
-        noise = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         sizes = {size for size in SIZES if size < self.max_batch_size} if self.rounded else {1}
         # The fused code is made at the second pass and laid out at the third.
         for count in sorted({*sizes, self.max_batch_size}) * 3:
-            self.predict(noise.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
+            self.predict(rng.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
 
     @torch.inference_mode()
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ class Predictor:
         return settle_near_ties(answers, lambda close: self.answer(self.network, batch[close]))
 
 
-def to_probabilities(temperature: float, network: Network, batch: Tensor) -> Tensor:
+def to_probabilities(temperature: float, network: Forward, batch: Tensor) -> Tensor:
     """A network's calibrated answers, float32 (N, 7), to float32 (N, 1, 48, 48)."""
     return torch.softmax(network(batch).float() / temperature, dim=1)
 

@@ -15,11 +15,11 @@ async def refuse_gone(request: Request, _: Exception) -> Response:
 
 
 async def refuse_http(request: Request, error: Exception) -> Response:
-    """Answer an error that Starlette raised, such as a missing static file."""
+    """Answer an error that Starlette raised: there is no such path or file, or not this method."""
     assert isinstance(error, HTTPException)
     code = error.detail.lower().replace(" ", "_")
-    headers = dict(error.headers or {})
-    return await refuse(request, RequestError(error.status_code, code, f"{error.detail}.", headers))
+    text, headers = f"{error.detail}; see /docs.", dict(error.headers or {})
+    return await refuse(request, RequestError(error.status_code, code, text, headers))
 
 
 async def refuse(_: Request, error: Exception) -> Response:

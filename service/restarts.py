@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from service import metrics
-from service.journal import LOG
+from service.log import LOG
 
 
 def note_start(folder: Path, index: int) -> None:

@@ -6,9 +6,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from service.golden import draw_golden
-from service.journal import LOG
-from service.preprocess import standardize
+from service.forward import Forward
+from service.golden import GoldenError, check_close
+from service.log import LOG
 
 TOLERANCE: Final = 0.02
 """Largest difference of a probability to float32's; another network is not trusted."""
@@ -17,23 +17,14 @@ NEAR_TIE: Final = 2 * TOLERANCE
 """Lead of the likeliest label below which float32 decides; rounding moves it by less."""
 
 
-@torch.inference_mode()
-def is_close(
-    rounded: Callable[[Tensor], Tensor], network: Callable[[Tensor], Tensor], device: torch.device
-) -> bool:
-    """Whether both say the same of the golden faces, but for rounding; if not, it is logged.
-
-    Args:
-        rounded, network: map float32 (N, 1, 48, 48) on the device to logits, float32 (N, 7).
-        device: theirs.
-    """
-    faces = standardize(torch.from_numpy(draw_golden())[:, None].to(device))
-    answers, wanted = (torch.softmax(forward(faces), 1) for forward in (rounded, network))
-    difference = float((answers - wanted).abs().max())
-    if difference < TOLERANCE:
-        return True
-    LOG.warning("bfloat16 differs by %g; float32 answers, more slowly", difference)
-    return False
+def is_close(rounded: Forward, network: Forward, device: torch.device) -> bool:
+    """Whether both say the same of the golden faces, but for rounding; if not, it is logged."""
+    try:
+        check_close(rounded, network, device, TOLERANCE)
+    except GoldenError as error:
+        LOG.warning("bfloat16 is not trusted (%s); float32 answers, more slowly", error)
+        return False
+    return True
 
 
 def settle_near_ties(answers: Tensor, exact: Callable[[Tensor], Tensor]) -> Tensor:

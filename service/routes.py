@@ -5,8 +5,6 @@ input handling answers junk with 500 and opens URLs that a client names, and cos
 the network.
 """
 
-from typing import Final
-
 import anyio.to_thread
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -14,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Match, Mount, Route
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service import faces
@@ -22,10 +20,8 @@ from service.access import Access
 from service.backend import Backend
 from service.balance import Balance
 from service.decoding import Decoder
-from service.errors import RequestError
 from service.explanations import explain
 from service.exposition import expose
-from service.gate import Gate
 from service.health import Health
 from service.home import HOME_ROUTES
 from service.images import Limits
@@ -34,13 +30,9 @@ from service.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.options import SEE
 from service.predictions import predict, predict_batch
 from service.refusals import HANDLERS
+from service.request_log import RequestLog
 from service.settings import Settings
 from service.version import VERSION
-
-_NAMED_LENGTH: Final = 100
-"""Longest path that an error repeats."""
-
-METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 def make_app(settings: Settings | None = None) -> Starlette:
@@ -63,12 +55,14 @@ def make_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Gate, health=health, balance=balance, paths=paths),
+            Middleware(RequestLog, health=health, balance=balance, paths=paths),
             *([cors] if settings.cors_origins else []),
             Middleware(Access, settings=settings),
         ],
         exception_handlers=HANDLERS,
     )
+    # A path has one spelling; a POST would be sent twice.
+    app.router.redirect_slashes = False
     app.state.settings, app.state.health, app.state.balance = settings, health, balance
     app.state.load = Load(settings.max_requests, settings.max_queue, settings.max_buffer_bytes)
     app.state.explaining = anyio.CapacityLimiter(1)
@@ -78,7 +72,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
 
 
 def make_routes() -> list[Route | Mount]:
-    """All paths; the last one takes what no other does."""
+    """All paths; Starlette refuses others, and other methods."""
     return [
         Route("/predict", predict, methods=["POST"]),
         Route("/predict_batch", predict_batch, methods=["POST"]),
@@ -95,8 +89,6 @@ def make_routes() -> list[Route | Mount]:
             "/static_content",
             StaticFiles(packages=[("bentoml._internal.server", "static_content")]),
         ),
-        # BentoML's own index loads a tracker from a foreign server; nothing falls through.
-        Route("/{path:path}", missing, methods=METHODS),
     ]
 
 
@@ -139,15 +131,3 @@ async def openapi(_: Request) -> Response:
 async def docs(_: Request) -> Response:
     """The API document for people."""
     return HTMLResponse(DOCS_PAGE, headers={"Content-Security-Policy": DOCS_POLICY})
-
-
-async def missing(request: Request) -> Response:
-    """There is no such path, or it takes another method."""
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] == Match.PARTIAL:
-            headers = {"Allow": ", ".join(sorted(route.methods or ()))}
-            text = f"{request.url.path} does not take this method."
-            raise RequestError(405, "method_not_allowed", text, headers)
-    path = request.url.path
-    named = path if len(path) <= _NAMED_LENGTH else "such path"
-    raise RequestError(404, "not_found", f"No {named} here; see /docs.")

@@ -1,6 +1,5 @@
 """Every knob of the service: read from `EMOTION_*` environment variables, checked, in one place."""
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,15 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-from service.journal import LOG
+from service.cores import available_cores, default_workers
+from service.log import LOG
 
 PREFIX = "EMOTION_"
 DEFAULT_MODEL = "facial-emotion:latest"
 
 CLIENT_KEY = "EMOTION_API_KEY"
 """What the command `facial-emotion` reads: a shell that asks a server may start one, too."""
-
-CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -61,34 +59,6 @@ Key = Annotated[SecretStr, AfterValidator(check_key)]
 
 class SettingsError(ValueError):
     """A setting is unknown or out of range; the message names the variable."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use, by its affinity and by its container's limit of CPU time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
-    return min(cores, read_quota() or cores)
-
-
-def read_quota() -> int | None:
-    """Cores whose time the control group may use, rounded up; None without a limit.
-
-    As a container sees its own: `cpu.max` of version 2, or version 1's two files.
-    """
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            words = " ".join((CONTROL_GROUP / name).read_text() for name in names).split()
-            # Without a limit the first is "max" or -1.
-            if words[0].isdecimal():
-                return math.ceil(int(words[0]) / int(words[1]))
-        except (OSError, ValueError, IndexError, ZeroDivisionError):
-            continue
-    return None
-
-
-def default_workers() -> int:
-    """One worker a core, up to eight; more cores go to the workers' threads."""
-    return min(8, available_cores())
 
 
 class Settings(BaseModel):

@@ -15,7 +15,7 @@ from starlette.datastructures import State
 
 from service.errors import RequestError
 from service.health import PATIENCE
-from service.journal import LOG
+from service.log import LOG
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the network."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from starlette.applications import Starlette
 
 from service.backend import Backend
-from service.batching import Batcher, Predict
+from service.batching import Batcher
 from service.explain import Explainer
+from service.forward import Predict
 from service.network import build_network
 from service.routes import make_app
 from service.settings import Settings

@@ -70,7 +70,7 @@ def test_each_key_has_its_own_rate() -> None:
 
 
 def test_workers_share_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("FACIAL_EMOTION_FOLDER", str(tmp_path))
     one, other = Meter(2, 0.5), Meter(2, 0.5)
     # A sparse file would have none, and the first write to a full disk kills the process.
     assert (tmp_path / "rates").stat().st_blocks
@@ -86,7 +86,7 @@ def test_without_room_for_the_file_a_worker_counts_alone(
     def refuse(*_: int) -> None:
         raise OSError("no room")
 
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("FACIAL_EMOTION_FOLDER", str(tmp_path))
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
     one, other = Meter(2, 0.5), Meter(2, 0.5)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.artifact import load_artifact
-from service.golden import GOLDEN_FILE, write_golden
+from service.golden import write_golden
 from service.labels import LABELS
 from service.predictor import Predictor
 from tests.conftest import encode, make_faces
@@ -83,7 +83,6 @@ def test_a_model_that_answers_otherwise_is_refused(
     run_tool(["-m", "search", "publish"], variables)
     (card,) = tmp_path.glob("models/facial-emotion/*/card.json")
     folder = card.parent
-    (folder / GOLDEN_FILE).unlink()
     write_golden(folder, even)
     done = run_tool(serve_command(free_port()), variables)
     assert done.returncode != 0

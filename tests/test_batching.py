@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.batching import Batcher, Predict
+from service.batching import Batcher
 from service.errors import RequestError
-from service.journal import LOG, REQUEST_ID
+from service.forward import Predict
+from service.log import LOG, REQUEST_ID
 
 
 class Echo:

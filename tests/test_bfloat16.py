@@ -45,7 +45,7 @@ LOADS = """
 import gc, sys, torch
 from service import bfloat16
 from service.artifact import load_artifact
-from service.device import held_memory
+from service.device_memory import held_memory
 from pathlib import Path
 held = []
 for _ in range(7):

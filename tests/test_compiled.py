@@ -70,8 +70,8 @@ def test_a_graph_of_other_weights_is_not_trusted(tmp_path: Path) -> None:
 def test_a_graph_that_gives_nan_is_not_trusted(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Tensor) -> Tensor:
-        return torch.full((2, 7), float("nan"))
+    def fail(faces: Tensor) -> Tensor:
+        return torch.full((len(faces), 7), float("nan"))
 
     artifact = load_artifact(SHIPPED)
     monkeypatch.setattr(compiled, "_open", lambda *_: fail)

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.connections import Connections, ignore_upgrades
-from service.heads import limit_heads
+from service.request_heads import limit_heads
 
 LIMIT = 0.4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"

@@ -1,10 +1,8 @@
-"""Folders of metrics, each taken by a process of its own."""
+"""The metrics of a server's workers, in a folder that they share."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,16 +10,6 @@ import pytest
 from service import exposition
 from tests.live import ROOT
 
-VARIABLE = "FACIAL_EMOTION_METRICS"
-SERVER = f"""
-import os, sys, time
-from service import exposition
-
-exposition._MEMORY = sys.argv[1]
-exposition.share_metrics()
-print(os.environ["{VARIABLE}"], flush=True)
-time.sleep(60)
-"""
 COUNTER = """
 import os, sys
 from pathlib import Path
@@ -59,70 +47,13 @@ assert sizes() == before
 assert all(taken >= size for size, taken in before.values())
 print(len(before), len(exposition.expose().splitlines()))
 """
-Start = Callable[..., tuple[Path, "subprocess.Popen[str]"]]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a server, or a worker of the one whose folder is named; its folder and its process."""
-    with ExitStack() as stack:
-
-        def run(folder: Path | None = None) -> tuple[Path, "subprocess.Popen[str]"]:
-            variables = os.environ | ({VARIABLE: str(folder)} if folder else {})
-            command = [sys.executable, "-c", SERVER, str(tmp_path)]
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True
-            )
-            stack.callback(process.wait, 10)
-            stack.callback(process.kill)
-            assert process.stdout
-            stack.callback(process.stdout.close)
-            return Path(process.stdout.readline().strip()), process
-
-        yield run
-
-
-def kill(process: "subprocess.Popen[str]") -> None:
-    process.kill()
-    process.wait(10)
-
-
-def test_what_a_killed_server_left_is_removed_by_the_next(start: Start) -> None:
-    left, killed = start()
-    (left / "counter_1.db").touch()
-    kept, _ = start()
-    kill(killed)
-    assert left.is_dir()
-    taken, _ = start()
-    assert not left.exists()
-    assert kept.is_dir() and taken.is_dir() and kept != taken
-
-
-def test_a_worker_keeps_the_folder_of_a_killed_parent(start: Start) -> None:
-    folder, parent = start()
-    _, worker = start(folder)
-    kill(parent)
-    start()
-    assert folder.is_dir()
-    kill(worker)
-    start()
-    assert not folder.exists()
-
-
-def test_what_is_not_ours_stays(start: Start, tmp_path: Path) -> None:
-    foreign, linked = tmp_path / "emotion-metrics", tmp_path / "elsewhere"
-    foreign.mkdir()
-    linked.mkdir()
-    (tmp_path / "emotion-metrics-link").symlink_to(linked)
-    start()
-    assert foreign.is_dir() and linked.is_dir()
 
 
 @pytest.mark.parametrize("disk", ["free", "full"])
 def test_nothing_counted_needs_more_room_than_there_was_at_the_start(
     tmp_path: Path, disk: str
 ) -> None:
-    variables = os.environ | {VARIABLE: str(tmp_path), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    variables = os.environ | {"FACIAL_EMOTION_FOLDER": str(tmp_path)}
     command = [sys.executable, "-c", COUNTER, str(tmp_path), disk]
     done = subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
@@ -148,7 +79,7 @@ def test_a_dead_workers_files_may_be_removed_by_another_scrape(
         remove(path)
         raise FileNotFoundError(path)
 
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("FACIAL_EMOTION_FOLDER", str(tmp_path))
     monkeypatch.setattr(exposition, "_has_ended", lambda _: True)
     for name in ("remove", "unlink"):
         monkeypatch.setattr(os, name, come_too_late)

@@ -253,13 +253,13 @@ def test_a_client_that_never_finishes_sending_does_not_keep_the_server(
             assert 2 < time.monotonic() - begun < 8
 
 
-def test_the_files_of_metrics_are_removed(environment: dict[str, str]) -> None:
+def test_the_workers_folder_is_removed(environment: dict[str, str]) -> None:
     with running({**environment, "EMOTION_WORKERS": "1"}) as (_, process):
         (worker,) = workers(process.pid)
         variables = dict(
             variable.partition("=")[::2]
             for variable in read(worker, "environ").decode().split("\0")
         )
-        folder = Path(variables["FACIAL_EMOTION_METRICS"])
+        folder = Path(variables["FACIAL_EMOTION_FOLDER"])
         assert any(folder.iterdir())
     assert not folder.exists()

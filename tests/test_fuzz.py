@@ -173,6 +173,12 @@ def make_requests() -> list[bytes]:
         httpx.Request(
             "POST", "http://test/predict", content=face, headers={"expect": "100-continue"}
         ),
+        httpx.Request(
+            "POST",
+            "http://test/predict",
+            content=face,
+            headers={"content-type": "image/png", "content-length": "0" * 5000 + str(len(face))},
+        ),
         httpx.Request("GET", "http://test/info"),
         httpx.Request("GET", "http://test/page/page.js"),
         httpx.Request("OPTIONS", "http://test/predict", headers={"origin": "http://x"}),

@@ -49,12 +49,6 @@ def test_the_same_answers_pass_and_others_do_not(tmp_path: Path) -> None:
             check_golden(tmp_path, lambda faces, off=off: lean(off, faces))  # type: ignore[misc]
 
 
-def test_what_was_kept_is_not_replaced(tmp_path: Path) -> None:
-    write_golden(tmp_path, even)
-    write_golden(tmp_path, lambda faces: lean(0.5, faces))
-    check_golden(tmp_path, even)
-
-
 @pytest.mark.parametrize("content", [b"", b"torn" * 10])
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / GOLDEN_FILE).write_bytes(content)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from service.journal import LOG
+from service.log import LOG
 from service.restarts import note_start
 
 

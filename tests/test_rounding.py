@@ -21,7 +21,7 @@ def test_what_differs_is_told_and_not_trusted(
     assert not caplog.records
     with caplog.at_level("WARNING"):
         assert not is_close(lambda faces: network(faces) + torch.eye(7)[0], network, CPU)
-    assert "bfloat16 differs" in caplog.text
+    assert "bfloat16 is not trusted" in caplog.text
 
 
 def test_only_near_ties_are_asked_again() -> None:

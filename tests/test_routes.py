@@ -28,7 +28,7 @@ def client(artifact: Path) -> Iterator[TestClient]:
     predictor = Predictor(loaded, "cpu", 8)
     app = make_app(SETTINGS)
     with TestClient(app) as client:
-        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0)
+        batcher = Batcher(predictor.predict, max_batch_size=8, max_wait_ms=0, stall_seconds=10)
         app.state.backend = Backend(batcher, "tiny:1", loaded.card, explainer)
         assert client.portal
         client.portal.call(batcher.start)
@@ -110,6 +110,14 @@ def test_bad_requests(
     assert answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("length", "status"), [("0" * 5000 + str(len(FACE)), 200), ("1" + "0" * 5000, 413)]
+)
+def test_a_length_may_have_many_digits(client: TestClient, length: str, status: int) -> None:
+    answer = client.post("/predict", content=FACE, headers={**PNG, "content-length": length})
+    assert answer.status_code == status
+
+
 def test_who_sends_no_image_is_told_what_to_send(client: TestClient) -> None:
     def message(path: str, **request: Any) -> str:
         text: str = client.post(path, **request).json()["error"]["message"]
@@ -123,6 +131,13 @@ def test_who_sends_no_image_is_told_what_to_send(client: TestClient) -> None:
 def test_a_wrong_method_is_told(client: TestClient) -> None:
     answer = client.get("/predict")
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_a_path_is_not_taken_for_another_one(client: TestClient) -> None:
+    for path in ("/info/", "/page", "/info//"):
+        answer = client.get(path, follow_redirects=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_a_full_queue_says_when_to_come_back(client: TestClient) -> None:

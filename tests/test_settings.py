@@ -1,12 +1,10 @@
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from service import settings
-from service.journal import LOG
-from service.settings import PREFIX, Settings, SettingsError, available_cores
+from service.log import LOG
+from service.settings import PREFIX, Settings, SettingsError
 from tests.live import ROOT
 
 COMPUTED = {"EMOTION_WORKERS": "cores, at most 8", "EMOTION_THREADS": "cores / workers"}
@@ -98,32 +96,6 @@ def test_the_clients_key_is_ignored_and_told_where_the_server_has_none(
     (told,) = caplog.messages
     assert "EMOTION_API_KEYS" in told
     assert "a-key-of" not in told
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({"cpu.max": "200000 100000\n"}, 2),
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu.max": "10000 100000\n"}, 1),
-        ({"cpu.max": "max 100000\n"}, 64),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
-        ({"cpu.max": "9900000 100000\n"}, 64),
-        ({"cpu.max": ""}, 64),
-        ({}, 64),
-    ],
-)
-def test_a_containers_limit_counts_as_cores(
-    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(settings, "CONTROL_GROUP", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert available_cores() == cores
-    assert Settings().workers == min(8, cores)
 
 
 def test_keys_come_from_variable_and_file_and_are_not_shown(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from service.journal import REQUEST_ID, JsonFormatter
+from service.log import REQUEST_ID, JsonFormatter
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.serving import even, with_client

@@ -14,7 +14,7 @@ from service import metrics
 from service.balance import Balance
 from service.errors import GONE, RequestError
 from service.health import Health
-from service.journal import LOG, REQUEST_ID
+from service.log import LOG, REQUEST_ID
 from service.tracing import TRACING
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -32,7 +32,7 @@ SAFE_HEADERS: Final = {
 """Set where a route does not set its own (OWASP Secure Headers Project)."""
 
 
-class Gate:
+class RequestLog:
     """ASGI middleware around all routes.
 
     Nothing that a client sends becomes a label or a log text as it is: paths are named by

@@ -8,8 +8,7 @@ asked for.
 from typing import Any
 
 from service import metrics
-from service.errors import RequestError
-from service.overload import encode_head
+from service.errors import RequestError, encode_head
 
 
 def limit_heads(protocol: Any, most: int) -> None:

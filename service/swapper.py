@@ -1,126 +1,28 @@
-"""Models from the store, made ready; and another one taken up while requests go on."""
+"""Another model taken up while requests go on."""
 
 import asyncio
-import os
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
 import bentoml
-import numpy as np
-from numpy.typing import NDArray
 from starlette.applications import Starlette
 
 from service import metrics
-from service.artifact import load_artifact
-from service.backend import Backend
-from service.batching import Batcher, Predict
-from service.device import held_memory
+from service.backend import Backend, make_backend
+from service.batching import Batcher
 from service.errors import RequestError
-from service.explain import Explainer
-from service.exposition import shared_folder
 from service.garbage import give_back_memory
-from service.golden import check_golden, draw_golden
-from service.journal import LOG
-from service.predictions import name_label
-from service.predictor import Predictor
+from service.in_use import in_use_since, read_in_use, write_in_use
+from service.log import LOG
 from service.settings import Settings
+from service.store import find_stored
 
 FOLLOW_SECONDS: Final = 1.0
 """How often a worker looks whether another one took up a model."""
 
 RETRY_SECONDS: Final = 30.0
 """Until a worker that could not take it up tries again."""
-
-
-def make_backend(name: str, folder: Path, settings: Settings) -> Backend:
-    """A model that is warm, says of the golden faces what it should, and can answer; not started.
-
-    Args:
-        name: the model's name:version.
-        folder: of its files.
-        settings: of the service.
-
-    Raises:
-        ArtifactError: a file is missing, torn or altered.
-        GoldenError: it answers otherwise than when it was published.
-    """
-    artifact = load_artifact(folder)
-    explainer = Explainer(artifact.network)
-    predictor = Predictor(artifact, settings.device, settings.max_batch_size, folder)
-    predictor.warm_up()
-    check_golden(folder, predictor.predict)
-    batcher = Batcher(
-        watch_memory(predictor),
-        max_batch_size=settings.max_batch_size,
-        max_wait_ms=settings.max_wait_ms,
-        stall_seconds=settings.stall_seconds,
-    )
-    backend = Backend(batcher, name, artifact.card, explainer)
-    name_label(predictor.predict(draw_golden()[:1])[0], backend)
-    return backend
-
-
-def watch_memory(predictor: Predictor) -> Predict:
-    """Its `predict`, which shows the memory that it holds after each batch."""
-    gauge = metrics.DEVICE_MEMORY.labels(str(predictor.device))
-
-    def predict(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        rows = predictor.predict(faces)
-        gauge.set(held_memory(predictor.device))
-        return rows
-
-    gauge.set(held_memory(predictor.device))
-    return predict
-
-
-@dataclass(frozen=True)
-class Found:
-    """A model in the store: its name:version and the folder of its files."""
-
-    name: str
-    folder: Path
-
-
-def find_stored(tag: str) -> Found:
-    """The model that a tag names now.
-
-    Raises:
-        BentoMLException: it is not in the store.
-    """
-    model = bentoml.models.get(tag)
-    return Found(str(model.tag), Path(model.path))
-
-
-def read_in_use() -> str | None:
-    """The name:version that this server's workers answer with; None before the first one does."""
-    folder = shared_folder()
-    try:
-        return (folder / "model").read_text() if folder else None
-    except OSError:
-        return None
-
-
-def in_use_since() -> int | None:
-    """When that was last said, in nanoseconds of the file's clock; None before."""
-    folder = shared_folder()
-    try:
-        return (folder / "model").stat().st_mtime_ns if folder else None
-    except OSError:
-        return None
-
-
-def write_in_use(name: str) -> None:
-    """Tell the server's other workers, and those that come later."""
-    if folder := shared_folder():
-        fresh = folder / f"model.{os.getpid()}"
-        try:
-            fresh.write_text(name)
-            fresh.replace(folder / "model")
-        except OSError as error:
-            LOG.error("the other workers do not hear of %s: %s", name, error)
 
 
 class Swapper:
