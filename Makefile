@@ -18,7 +18,7 @@ BUILD = buildah build --format docker $(BUILDAH_FLAGS) $(if $(BASE_IMAGE),--buil
 	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
 IMAGE ?= facial-emotion
 TAG ?= $(VERSION)
-ENGINE ?= $(firstword $(notdir $(shell command -v podman docker)))
+ENGINE ?= $(notdir $(shell command -v podman || command -v docker))
 SBOM ?= dist/facial-emotion-$(VERSION).cdx.json
 
 .PHONY: help serve model models bento image search-image run-image test fuzz lint format lock sbom audit release-check clean

@@ -59,7 +59,8 @@ def load_compiled(path: Path, reference: nn.Module, threads: int) -> Forward | N
         return open_compiled(path, reference, threads)
     # Whatever is wrong with the file, PyTorch can answer.
     except Exception as error:
-        LOG.warning("the compiled network is unusable (%s); PyTorch answers, more slowly", error)
+        words = "PyTorch answers, more slowly, until it is published again and the server restarted"
+        LOG.warning("the compiled network is unusable (%s); %s", error, words)
         return None
 
 

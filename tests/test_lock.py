@@ -114,3 +114,11 @@ def test_where_there_are_no_locks_it_does_without(
     with lock.alone(tmp_path / "labels.csv"), lock.alone(tmp_path / "labels.csv"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "nowhere" / "labels.csv"
+    assert main([str(ROOT / "examples"), "--out", str(out)]) == 1
+    assert f"there is no folder {out.parent}" in capsys.readouterr().err

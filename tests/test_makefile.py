@@ -1,6 +1,7 @@
 """The Makefile's targets that need no environment of their own, and how they fail."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -115,3 +116,17 @@ def test_both_models_are_made_from_the_data_alone(tmp_path: Path) -> None:
         assert card["name"] == name
         assert [run["seed"] for run in card["seeds"]["runs"]] == [0, 1, 2]
         assert len(card["teachers"]) == 2
+
+
+def test_docker_alone_is_found(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    for name in ("make", "sh", "git", "sed"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    command = ["make", "--dry-run", "run-image"]
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "docker run" in ran.stdout, ran.stderr

@@ -26,9 +26,11 @@ def alone(path: Path) -> Iterator[None]:
     The table cannot be: it may not be there yet, and each command replaces it.
 
     Raises:
-        TableError: another command holds it.
+        TableError: another command holds it, or its folder does not exist.
         OSError: the table's folder cannot be written.
     """
+    if not path.parent.is_dir():
+        raise TableError(f"{path}: there is no folder {path.parent}")
     if fcntl is None:
         yield
         return
