@@ -53,7 +53,12 @@ def write_csv(path: Path, effects: Sequence[Effect]) -> None:
         names = ("idea", "seeds", "mean", "error", "difference", "difference_error", "kept")
         writer.writerow([*names, "values", "unseen_mean"])
         for effect in effects:
-            figures = [effect.mean, effect.error, effect.difference, effect.difference_error]
+            figures = [
+                effect.mean,
+                effect.standard_error,
+                effect.difference,
+                effect.difference_error,
+            ]
             if effect.idea == BASE:
                 figures[2:] = (math.nan, math.nan)
             cells = ["" if math.isnan(value) else f"{value:.6f}" for value in figures]
@@ -66,7 +71,7 @@ def tabulate(effect: Effect) -> tuple[str, ...]:
     """One row of text."""
     changes = IDEAS.get(effect.idea, {})
     words = ", ".join(f"{name} {value}" for name, value in changes.items())
-    mean = f"{effect.mean:.2%}{_plus_minus(effect.error)}"
+    mean = f"{effect.mean:.2%}{_plus_minus(effect.standard_error)}"
     unseen = "" if effect.unseen is None else f"{effect.unseen:.2%}"
     if effect.idea == BASE:
         return (BASE, "", str(len(effect.values)), mean, "", "", unseen)

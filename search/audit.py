@@ -118,14 +118,15 @@ def write_audit(data: Path, out: Path) -> str:
         DataError: as `audit_splits`.
     """
     audits = audit_splits(data)
-    tables = faults, tones, _ = count_faults(audits), tabulate_tones(audits), count_classes(audits)
+    faults, tones = count_faults(audits), tabulate_tones(audits)
     pictures = [
         picture
         for split, audit in audits.items()
         for name in CAPTIONS
         if (picture := draw_fault(split, name, audit))
     ]
-    write_page(out / "audit.html", f"Audit of {data.name}", [*tables, *pictures])
+    parts: list[Picture | Table] = [faults, tones, count_classes(audits), *pictures]
+    write_page(out / "audit.html", f"Audit of {data.name}", parts)
     write_faults(out / "faults.csv", audits, "file" if data.is_dir() else "line")
     lines = [*align(faults), *align(tones)]
     places = [f"page: {out / 'audit.html'}", f"list: {out / 'faults.csv'}"]

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import StudyError
 from search.outcome import front_trials, has_several, read_accuracy
 from search.sampler import derive_seed
-from search.scores import standard_error
+from search.seeds import OverSeeds
 from search.slots import group_slots, settled_trials
 
 SEEDS_PER_SLOT = 1000
@@ -19,7 +19,7 @@ SEEDS_PER_SLOT = 1000
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class Confirmed(OverSeeds):
     """A configuration's accuracy over seeds that did not choose it.
 
     Attributes:
@@ -36,16 +36,6 @@ class Confirmed:
     flops: int
     values: tuple[float, ...]
     unseen: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over the seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean; nan for a single seed."""
-        return standard_error(self.values)
 
 
 def tell_confirmed(confirmed: Confirmed) -> str:

@@ -5,10 +5,11 @@ import statistics
 from dataclasses import dataclass
 
 from search.scores import standard_error
+from search.seeds import OverSeeds
 
 
 @dataclass(frozen=True)
-class Effect:
+class Effect(OverSeeds):
     """An idea's accuracy over the seeds, beside the base's.
 
     Attributes:
@@ -25,16 +26,6 @@ class Effect:
     unseen: float | None = None
 
     @property
-    def mean(self) -> float:
-        """Mean accuracy."""
-        return statistics.fmean(self.values)
-
-    @property
-    def error(self) -> float:
-        """Standard error of the mean; nan for a single seed."""
-        return standard_error(self.values)
-
-    @property
     def difference(self) -> float:
         """Mean accuracy less the base's."""
         return self.mean - statistics.fmean(self.base)
@@ -42,7 +33,7 @@ class Effect:
     @property
     def difference_error(self) -> float:
         """Standard error of the difference; nan for a single seed."""
-        return math.hypot(self.error, standard_error(self.base))
+        return math.hypot(self.standard_error, standard_error(self.base))
 
     @property
     def kept(self) -> bool:

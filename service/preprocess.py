@@ -38,7 +38,7 @@ def standardize(images: Tensor) -> Tensor:
         raise TypeError(f"images must be uint8, not {images.dtype}")
     if images.ndim != 4 or images.shape[1] != 1:
         raise ValueError(f"images must have shape (N, 1, H, W), not {tuple(images.shape)}")
-    contrast = (images.float() / 255).std(dim=(1, 2, 3), correction=0, keepdim=True)
+    contrast = images.float().std(dim=(1, 2, 3), correction=0, keepdim=True) / 255
     pixels = equalize(images)
     deviation, mean = torch.std_mean(pixels, dim=(1, 2, 3), correction=0, keepdim=True)
     fade = (contrast / _FLOOR).clamp_max(1.0)

@@ -22,6 +22,12 @@ def study(tmp_path: Path) -> Study:
     return open_study(connect(str(tmp_path / "s.db")), "s", Protocol(data_digest="d", epochs=4))
 
 
+def stand_in(trial: Trial) -> float:
+    """A training that takes no time."""
+    trial.set_user_attr("images_per_second", 100.0)
+    return 0.5
+
+
 def test_running_trials_are_shown_with_their_epochs(
     study: Study,
     tmp_path: Path,
@@ -44,10 +50,6 @@ def test_running_trials_are_shown_with_their_epochs(
 def test_a_line_tells_what_is_done(
     study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stand_in(trial: Trial) -> float:
-        trial.set_user_attr("images_per_second", 100.0)
-        return 0.5
-
     storage = connect(str(tmp_path / "s.db"))
     with StudyProgress(study, range(2), workers=1, epochs=4):
         work(study, storage, range(1), stand_in)
@@ -71,10 +73,6 @@ def test_a_line_tells_what_was_too_large(
 def test_a_confirmation_names_the_searchs_trial(
     study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stand_in(trial: Trial) -> float:
-        trial.set_user_attr("images_per_second", 100.0)
-        return 0.5
-
     slot = 7 * SEEDS_PER_SLOT + 1
     attributes = {"slot": slot, "confirms": 42}
     template = create_trial(state=TrialState.WAITING, user_attrs=attributes)
