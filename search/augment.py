@@ -15,7 +15,7 @@ BLUR_REACH = 6
 
 
 def augment(images: Tensor, recipe: Recipe, size: int, generator: torch.Generator) -> Tensor:
-    """Mirror, rotate, zoom and shift by one affine map an image, then blur and erase.
+    """Mirror, rotate, zoom and shift by one affine map an image, then blur, add noise and erase.
 
     Args:
         images: float, shape (N, 1, H, W); zero is the images' mean.
@@ -31,7 +31,25 @@ def augment(images: Tensor, recipe: Recipe, size: int, generator: torch.Generato
     if recipe.blur:
         spread = torch.rand(len(images), generator=generator, device=images.device) * 2 - 1
         warped = blur(warped, recipe.blur * spread.clamp(min=0))
+    if recipe.noise:
+        warped = add_noise(warped, recipe.noise, generator)
     return erase(warped, recipe.erase, generator)
+
+
+def expose(images: Tensor, stops: float, generator: torch.Generator) -> Tensor:
+    """Half of the images as another exposure would have made them; what exceeds white is lost.
+
+    Args:
+        images: uint8, grey levels 0 to 255, shape (N, 1, H, W).
+        stops: largest change either way; grey levels are multiplied by 2 to the power of it.
+        generator: source of randomness, on the images' device.
+    """
+    if not stops:
+        return images
+    shape = (2, len(images), 1, 1, 1)
+    uniform = torch.rand(shape, generator=generator, device=images.device)
+    factors = torch.exp2(stops * (2 * uniform[0] - 1) * (uniform[1] < 0.5))
+    return (images * factors).round().clamp(max=255).byte()
 
 
 def draw_matrices(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -89,6 +107,14 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
     across = functional.conv2d(padded, kernels, groups=len(images))
     along = functional.conv2d(across, kernels.transpose(2, 3), groups=len(images))
     return along.transpose(0, 1)
+
+
+def add_noise(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Half of the images with Gaussian noise, its deviation drawn uniformly from 0 to `most`."""
+    shape = (len(images), 1, 1, 1)
+    spread = torch.rand(shape, generator=generator, device=images.device) * 2 - 1
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return images + noise * most * spread.clamp(min=0)
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

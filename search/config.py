@@ -63,6 +63,9 @@ class Recipe:
         shift: largest shift of each axis, share of the side, either way.
         blur: largest standard deviation of a Gaussian blur, in pixels, at most 2; half of the
             images get one, drawn uniformly up to it.
+        noise: largest standard deviation of Gaussian noise, in those of the image; half of the
+            images get some, drawn uniformly up to it.
+        exposure: largest change of exposure either way, in stops; half of the images get one.
         erase: probability that a rectangle is blanked (Zhong et al., 2020).
         mixup: both parameters of the beta distribution that a batch's share is drawn from
             (Zhang et al., 2018); 0 turns it off.
@@ -92,6 +95,8 @@ class Recipe:
     zoom: float = 0.0
     shift: float = 0.0
     blur: float = 0.0
+    noise: float = 0.0
+    exposure: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -109,7 +114,7 @@ class Recipe:
                 raise ValueError(f"{name} must be from 0 to 1")
         for name in (
             *("learning_rate", "weight_decay", "warmup_epochs"),
-            *("rotation", "shift", "mixup", "cutmix", "balance"),
+            *("rotation", "shift", "noise", "exposure", "mixup", "cutmix", "balance"),
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")

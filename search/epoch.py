@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from search.augment import augment
+from search.augment import augment, expose
 from search.config import Recipe
 from search.distributed import average_over_processes, own_part, rank
 from search.errors import TrainingError
@@ -56,7 +56,8 @@ def train_epoch(
             return {}
         rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
-        batch = augment(standardize(images[rows]), recipe, size, generator)
+        exposed = expose(images[rows], recipe.exposure, generator)
+        batch = augment(standardize(exposed), recipe, size, generator)
         draw = np.random.default_rng((plan.seed, run.epoch, step))
         batch, wanted = mix(batch, targets[rows], recipe, draw)
         totals += train_step(*map(own_part, (batch, labels[rows], wanted)))

@@ -29,6 +29,8 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
     "no-shift": {"shift": 0.0},
     "wide-shift": {"shift": 0.2},
     "blur": {"blur": 1.5},
+    "noise": {"noise": 0.4},
+    "exposure": {"exposure": 1.0},
     "no-erase": {"erase": 0.0},
     "mixup": {"mixup": 0.2},
     "cutmix": {"cutmix": 1.0},

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from search.augment import affine_matrices, augment, blur, draw_matrices, erase, warp
+from search.augment import affine_matrices, augment, blur, draw_matrices, erase, expose, warp
 from search.config import RECIPES, Recipe
 
 
@@ -99,3 +99,27 @@ def test_half_of_the_images_are_blurred() -> None:
     plain = augment(images, Recipe(epochs=1), 12, torch.Generator().manual_seed(1))
     changed = (found - plain).abs().amax((1, 2, 3)) > 1e-3
     assert 150 < changed.sum() < 250
+
+
+def test_half_of_the_images_get_noise() -> None:
+    images = torch.zeros(400, 1, 12, 12)
+    found = augment(images, Recipe(epochs=1, noise=0.5), 12, torch.Generator().manual_seed(1))
+    deviations = found.std((1, 2, 3))
+    noisy = deviations > 0
+    assert 150 < noisy.sum() < 250
+    assert 0.45 < deviations.max() < 0.6
+    assert 0.2 < deviations[noisy].mean() < 0.3
+
+
+def test_half_of_the_images_get_another_exposure() -> None:
+    images = torch.full((400, 1, 4, 4), 100, dtype=torch.uint8)
+    images[:, :, 0] = 250
+    found = expose(images, 1.0, torch.Generator().manual_seed(1))
+    assert found.dtype == torch.uint8
+    factors = found[:, 0, 1, 0] / 100
+    assert 150 < (factors != 1).sum() < 250
+    assert 0.5 <= factors.min() < 0.6
+    assert 1.8 < factors.max() <= 2
+    brighter = factors > 1.02
+    assert (found[brighter][:, :, 0] == 255).all()
+    assert torch.equal(expose(images, 0.0, torch.Generator()), images)

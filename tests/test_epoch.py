@@ -42,3 +42,20 @@ def test_balance_draws_a_small_class_more_often(balance: float, share: float) ->
     recipe = Recipe(epochs=1, balance=balance)
     order = draw_order(labels, recipe, torch.Generator().manual_seed(0))
     assert labels[order].float().mean().item() == pytest.approx(share, abs=0.02)
+
+
+def test_faces_are_exposed_before_they_are_equalised() -> None:
+    images, labels = on_device(make_faces(28), CPU)
+    seen: list[Tensor] = []
+
+    def note(batch: Tensor, *_: Tensor) -> Tensor:
+        seen.append(batch)
+        return torch.zeros(2)
+
+    for stops in (0.0, 2.0):
+        plan = Plan(TINY, Recipe(epochs=1, batch_size=28, exposure=stops), 0, "")
+        run, targets = start(plan, CPU), torch.zeros(28, 7)
+        train_epoch(run, plan, note, images, labels, targets=targets, stop=StopWish())
+    plain, exposed = seen
+    assert not torch.equal(plain, exposed)
+    torch.testing.assert_close(exposed.std((1, 2, 3), correction=0), torch.ones(28))
