@@ -23,8 +23,10 @@ import torch
 from optuna import Trial
 
 from benchmarks.train import measure_peak, prepare_plain
-from search.config import PRESETS, Recipe
-from search.data import Faces, drop_duplicates, load_split
+from search.config import PRESETS
+from search.data import load_split
+from search.faces import Faces, drop_duplicates
+from search.recipe import Recipe
 from search.sampler import SlotSampler
 from search.space import SPACES, Candidate
 from search.study import Protocol

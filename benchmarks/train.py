@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from search.config import NETWORKS, RECIPES
-from search.data import Faces, load_split
+from search.data import load_split
 from search.epoch import train_epoch
+from search.faces import Faces
 from search.inference import on_device
 from search.plan import Plan, start
 from search.step import make_step

@@ -12,12 +12,12 @@ from torch import nn
 
 from search.ablation_run import ACCURACY, UNSEEN, Figures, read_run, run_path, write_run
 from search.claim import claim
-from search.config import Recipe
-from search.data import Faces
 from search.effect import Effect
 from search.errors import TrainingError
+from search.faces import Faces
 from search.ideas import BASE, apply_idea
 from search.plan import Plan, choose_faces
+from search.recipe import Recipe
 from search.train import fit
 from search.training_progress import TrainingProgress
 from service.network import NetworkConfig

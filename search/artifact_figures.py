@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from search.augment import augment
-from search.config import recipe_from_dict
-from search.data import Faces
 from search.evaluate import Evaluation
+from search.faces import Faces
 from search.faces_figure import draw_faces
 from search.page import Picture
+from search.recipe import recipe_from_dict
 from search.scores import FEWEST, cover, least_coverage, reliability, wilson
 from service.labels import LABELS
 from service.preprocess import standardize

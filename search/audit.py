@@ -9,10 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from search.data import USAGES, Faces, locate_split
+from search.data import locate_split
 from search.errors import AbsentSplitError, DataError
+from search.faces import Faces
 from search.faces_figure import draw_faces
 from search.page import Picture, Table, write_page
+from search.table import USAGES
 from service.labels import LABELS
 
 SHOWN: Final = 24

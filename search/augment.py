@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from search.config import Recipe
+from search.recipe import Recipe
 
 ERASED_SIDE = (0.15, 0.45)
 """Range of an erased rectangle's sides, as shares of the image's side."""

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import torch
 
-from search.data import Faces
 from search.distributed import world
+from search.faces import Faces
 from search.plan import Plan, Run
 from service.device import pick_precision
 from service.network import count_flops, count_parameters

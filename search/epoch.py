@@ -10,12 +10,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from search.augment import augment, expose
-from search.config import Recipe
 from search.distributed import average_over_processes, own_part, rank
 from search.errors import TrainingError
 from search.mix import mix
 from search.optimizer import rate_factor
 from search.plan import Plan, Run
+from search.recipe import Recipe
 from search.step import Step, set_rates, update_average
 from search.stop import StopWish
 from service.labels import LABELS

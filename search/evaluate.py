@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from search.data import Faces, load_split
+from search.data import load_split
 from search.errors import AbsentSplitError
+from search.faces import Faces
 from search.inference import on_device, predict_logits
 from search.scores import count_confusion, mean_loss
 from service.artifact import load_artifact

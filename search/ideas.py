@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from search.config import Recipe
 from search.errors import TrainingError
+from search.recipe import Recipe
 from service.network import NetworkConfig
 
 BASE: Final = "base"

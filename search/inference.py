@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.data import Faces
+from search.faces import Faces
 from service.preprocess import standardize
 
 

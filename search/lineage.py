@@ -9,10 +9,10 @@ from optuna import Study
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
-from search.config import Recipe, recipe_from_dict
 from search.confirmation import Confirmed, best_trials, confirmation_name, rank_confirmed
 from search.errors import StudyError
 from search.outcome import read_accuracy, tell_none_complete
+from search.recipe import Recipe, recipe_from_dict
 from search.slots import count_settled
 from search.storage import connect
 from search.study import find_study

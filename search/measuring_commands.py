@@ -17,8 +17,9 @@ from search.arguments import (
     positive,
     refuse_unused,
 )
-from search.config import NETWORKS, RECIPES, adapt, set_fields
+from search.config import NETWORKS, RECIPES
 from search.errors import OptionsError
+from search.recipe import adapt, set_fields
 
 if TYPE_CHECKING:
     from search.arguments import Commands

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.config import Recipe
+from search.recipe import Recipe
 
 
 def mix(

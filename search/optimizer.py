@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from search.config import Recipe
+from search.recipe import Recipe
 from service.device import pick_precision
 
 VECTOR_SHARE = 0.1

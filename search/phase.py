@@ -11,8 +11,9 @@ from optuna import Trial
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
-from search.data import Faces, load_split
+from search.data import load_split
 from search.errors import StudyError
+from search.faces import Faces
 from search.study import Protocol
 from search.trial import train_trial
 from search.trial_checkpoint import find_folder, trial_checkpoint

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search.config import Recipe, recipe_from_dict
-from search.data import Faces, drop_duplicates
 from search.distributed import world
 from search.errors import TrainingError
+from search.faces import Faces, drop_duplicates
 from search.memory import keep_freed_memory
 from search.optimizer import make_optimizers
+from search.recipe import Recipe, recipe_from_dict
 from service.network import NetworkConfig, build_network, config_from_dict, config_to_dict
 
 

@@ -10,12 +10,12 @@ import torch
 from search.calibrate import calibrate
 from search.card import describe
 from search.claim import claim
-from search.config import Recipe
 from search.data import load_split
 from search.distributed import rank
 from search.errors import TrainingError
 from search.history import write_history
 from search.plan import Plan, Run, choose_faces
+from search.recipe import Recipe
 from search.robustness import CORRUPTIONS, record_robustness
 from search.train import fit
 from search.training_progress import TrainingProgress

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, get_args
 from optuna import Trial
 from optuna.trial import FrozenTrial
 
-from search.config import Optimizer, Recipe, Schedule
+from search.recipe import Optimizer, Recipe, Schedule
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 
 Choice = TypeVar("Choice", bound=str)

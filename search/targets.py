@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search.config import Recipe
 from search.distributed import rank
 from search.errors import TrainingError
 from search.inference import predict_logits
+from search.recipe import Recipe
 from service.device import reduced
 from service.labels import LABELS
 from service.network import without_softening

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from search.checkpoint import Clock, read_checkpoint, write_checkpoint
-from search.data import Faces
 from search.distributed import rank, world, wrap
 from search.epoch import train_epoch
+from search.faces import Faces
 from search.inference import measure, on_device
 from search.plan import Plan, Run, check_batches, start
 from search.step import make_step

@@ -16,8 +16,9 @@ from search.arguments import (
     refuse_unused,
     seed,
 )
-from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT, Recipe, adapt, set_fields
+from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT
 from search.errors import OptionsError
+from search.recipe import Recipe, adapt, set_fields
 
 if TYPE_CHECKING:
     from search.arguments import Commands

@@ -9,8 +9,8 @@ import torch
 from optuna import Trial, TrialPruned
 
 from search.checkpoint import Clock
-from search.data import Faces
 from search.errors import CheckpointError, StudyError, TrainingError, TrialFailedError
+from search.faces import Faces
 from search.outcome import has_several, report_accuracy
 from search.plan import Plan, check_batches, choose_faces
 from search.sampler import derive_seed

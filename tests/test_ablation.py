@@ -14,9 +14,9 @@ from search.ablation import Ablation, run_ablation
 from search.ablation_report import write_ablation_report
 from search.claim import claim
 from search.config import NETWORKS, RECIPES
-from search.data import Faces
 from search.effect import Effect
 from search.errors import TrainingError
+from search.faces import Faces
 from search.ideas import BASE, pick_ideas
 from search.plan import Plan, Run
 from search.train import fit

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from search.artifact_figures import draw_augmented, draw_coverage, draw_mistakes, pick_examples
-from search.config import Recipe
-from search.data import Faces
 from search.evaluate import Evaluation
+from search.faces import Faces
+from search.recipe import Recipe
 from tests.conftest import make_faces
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from search.audit import Audit, audit_faces, audit_splits, draw_fault, tabulate_tones, write_audit
-from search.data import USAGES, Faces
 from search.errors import DataError
+from search.faces import Faces
+from search.table import USAGES
 from tests.conftest import make_faces, write_csv, write_folder
 
 

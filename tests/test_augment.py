@@ -3,7 +3,8 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from search.augment import affine_matrices, augment, blur, draw_matrices, erase, expose, warp
-from search.config import RECIPES, Recipe
+from search.config import RECIPES
+from search.recipe import Recipe
 
 
 @pytest.mark.parametrize(

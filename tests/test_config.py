@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from search.config import NETWORKS, RECIPES, Recipe, adapt, set_fields
+from search.config import NETWORKS, RECIPES
 from search.errors import OptionsError
+from search.recipe import Recipe, adapt, set_fields
 from service.network import build_network
 
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from search.data import USAGES, Faces, drop_duplicates, load_split, locate_split
+from search.data import load_split, locate_split
 from search.errors import DataError
+from search.faces import Faces, drop_duplicates
+from search.table import USAGES
 from tests.conftest import make_faces, write_csv, write_folder
 
 COLUMNS = ["emotion", "pixels", "Usage"]

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.config import Recipe
 from search.epoch import draw_order, train_epoch
 from search.inference import on_device
 from search.plan import Plan, start
+from search.recipe import Recipe
 from search.stop import StopWish
 from tests.conftest import TINY, make_faces
 

@@ -15,7 +15,8 @@ import torch
 
 from search.__main__ import main
 from search.claim import claim
-from search.config import NETWORKS, RECIPES, Recipe
+from search.config import NETWORKS, RECIPES
+from search.recipe import Recipe
 from service.labels import LABELS
 from tests.conftest import TINY
 from tests.live import ROOT

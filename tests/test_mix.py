@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from search.config import RECIPES, Recipe
+from search.config import RECIPES
 from search.mix import cutmix, mix
+from search.recipe import Recipe
 
 PLAIN = RECIPES["modern"]
 

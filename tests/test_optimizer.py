@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from search import optimizer
-from search.config import Optimizer, Recipe
 from search.optimizer import Muon, make_optimizers, orthogonalize, rate_factor, stack
+from search.recipe import Optimizer, Recipe
 
 
 def make_parameters() -> list[Tensor]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.config import Recipe
 from search.data import load_split
 from search.errors import TrainingError
+from search.recipe import Recipe
 from search.retrain import retrain
 from service.artifact import load_artifact
 from tests.conftest import TINY

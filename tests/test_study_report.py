@@ -9,11 +9,11 @@ import pytest
 from optuna import Trial
 
 from search.__main__ import main
-from search.config import Recipe
 from search.errors import StudyError
 from search.layers_figure import draw_layers, list_layers
 from search.outcome import find_front, front_trials, read_curve
 from search.phase import Search, digest_data
+from search.recipe import Recipe
 from search.run import run_search
 from search.space import SPACES, Candidate
 from search.storage import connect

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from search.checkpoint import Clock
-from search.config import RECIPES, Recipe
-from search.data import Faces
+from search.config import RECIPES
 from search.epoch import resume_epoch, train_epoch
 from search.errors import TrainingError
+from search.faces import Faces
 from search.inference import measure, on_device, predict_logits
 from search.plan import Plan, current_commit, start
+from search.recipe import Recipe
 from search.step import make_step, train_step, update_average
 from search.stop import StopWish
 from search.targets import Tutor, make_targets

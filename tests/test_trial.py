@@ -11,8 +11,8 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
 from search import trial as module
-from search.data import Faces
 from search.errors import StudyError
+from search.faces import Faces
 from search.plan import Plan
 from search.sampler import SlotSampler, derive_seed
 from search.slots import count_done

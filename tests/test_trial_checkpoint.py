@@ -10,11 +10,11 @@ from optuna import Study, Trial, TrialPruned
 from optuna.trial import TrialState
 
 from search import train, trial
-from search.config import Recipe
 from search.epoch import train_epoch
 from search.errors import CheckpointError, StoppedError, StudyError, TrialFailedError
 from search.outcome import report_accuracy
 from search.phase import Search, digest_data
+from search.recipe import Recipe
 from search.run import run_search
 from search.space import SPACES, Candidate
 from search.storage import connect

@@ -5,7 +5,7 @@ import sys
 from optuna import Trial
 
 from search.__main__ import main
-from search.config import Recipe
+from search.recipe import Recipe
 from search.space import SPACES, Candidate
 from service.network import PlainConfig
 
