@@ -17,7 +17,7 @@ from search.measuring_commands import (
 )
 from search.publish import add_publish
 from search.stop import Terminated, raise_on_signals
-from search.training_commands import add_choose, add_retrain, add_run
+from search.training_commands import add_blend, add_choose, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
 
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (add_run, add_retrain, add_choose, add_ablate):
+    for add in (add_run, add_retrain, add_blend, add_choose, add_ablate):
         add(commands)
     for add in (add_evaluate, add_calibrate, add_robustness, add_report, add_audit, add_publish):
         add(commands)

@@ -1,8 +1,4 @@
-"""What the service needs from the data, into the card.
-
-Temperature and the threshold of "uncertain", fitted on validation, and what train's faces look
-like, for the service to tell when its inputs no longer do.
-"""
+"""Temperature and the threshold of "uncertain", fitted on validation, into the card."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from search.errors import OptionsError
+from search.history import copy_history
 from search.scores import standard_error
-from service.artifact import HISTORY_FILE, WEIGHTS_FILE, load_artifact, write_card, write_whole
+from service.artifact import WEIGHTS_FILE, load_artifact, write_card, write_whole
 
-SHARED: Final = ("network", "recipe", "start_from", "teachers", "data")
+SHARED: Final = ("network", "recipe", "start_from", "teachers", "data", "blend")
 """What the cards of the runs must agree on."""
 
 Card = dict[str, Any]
@@ -40,11 +41,8 @@ def choose(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     best = max(range(len(cards)), key=lambda row: (measured(cards[row])["accuracy"], -row))
     seeds = summarize_seeds(cards) | {"chosen": cards[best]["seed"]}
     out.mkdir(parents=True, exist_ok=True)
-    # A curve that lies there is of another training.
-    (out / HISTORY_FILE).unlink(missing_ok=True)
-    for name in (WEIGHTS_FILE, HISTORY_FILE):
-        if (runs[best] / name).exists():
-            write_whole(out / name, (runs[best] / name).read_bytes())
+    write_whole(out / WEIGHTS_FILE, (runs[best] / WEIGHTS_FILE).read_bytes())
+    copy_history(runs[best], out)
     write_card(out, cards[best] | {"seeds": seeds})
     return seeds
 

@@ -52,6 +52,16 @@ MODERN: Final = Recipe(
     drop_duplicates=True,
 )
 
+SOFTEN: Final = replace(
+    MODERN,
+    epochs=60,
+    learning_rate=0.015,
+    warmup_epochs=1,
+    sizes=((1.0, IMAGE_SIZE),),
+    blur=0.8,
+    distill=0.6,
+)
+
 RECIPES: Final[dict[str, Recipe]] = {
     "paper": Recipe(
         epochs=750,
@@ -69,17 +79,10 @@ RECIPES: Final[dict[str, Recipe]] = {
     # `retrain --teacher A --teacher B`.
     "student": replace(MODERN, epochs=100, blur=0.8, distill=0.5, consistent=True),
     # For `retrain --start-from A --teacher A`: the same answers for soft faces, too.
-    "soften": replace(
-        MODERN,
-        epochs=60,
-        learning_rate=0.015,
-        warmup_epochs=1,
-        sizes=((1.0, IMAGE_SIZE),),
-        blur=0.8,
-        distill=0.6,
-    ),
+    "soften": SOFTEN,
+    # The same for noise and lost highlights, shortly and gently; for `blend` afterwards.
+    "robust": replace(SOFTEN, epochs=16, learning_rate=0.005, zoom=0.25, noise=0.4, exposure=1.0),
 }
-
 
 TAUGHT: Final = tuple(name for name, recipe in RECIPES.items() if recipe.distill)
 """The recipes that need teachers."""

@@ -4,6 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.artifact import HISTORY_FILE, write_whole
+
 Columns = dict[str, list[float]]
 """Each figure's values, one an epoch."""
 
@@ -27,3 +29,14 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
+
+
+def copy_history(run: Path, out: Path) -> None:
+    """Copy the curve of an artifact, if it has one; a curve in `out` is of another and goes.
+
+    Raises:
+        OSError: it cannot be copied.
+    """
+    (out / HISTORY_FILE).unlink(missing_ok=True)
+    if (run / HISTORY_FILE).exists():
+        write_whole(out / HISTORY_FILE, (run / HISTORY_FILE).read_bytes())

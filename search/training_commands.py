@@ -222,3 +222,31 @@ def run_choose(options: argparse.Namespace) -> None:
     count, chosen = len(seeds["runs"]), seeds["chosen"]
     print(f"{mean:.2f} ± {error:.2f} % over {count} seeds; seed {chosen} is taken")
     print(f"artifact: {options.out}")
+
+
+def add_blend(commands: "Commands") -> None:
+    """`blend`: weights between a training's start and its end."""
+    text = "take weights between those a training started from and those it ended at"
+    parser = commands.add_parser("blend", help=text)
+    add_data(parser)
+    add_device(parser)
+    text = "the artifact that the training started from"
+    parser.add_argument("--start", type=Path, metavar="ARTIFACT", required=True, help=text)
+    text = "the artifact that it ended at"
+    parser.add_argument("--run", type=Path, metavar="ARTIFACT", required=True, help=text)
+    text = "how far to go from the start (0) to the end (1)"
+    parser.add_argument("--share", type=float, required=True, help=text)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the artifact")
+    parser.set_defaults(command=run_blend)
+
+
+def run_blend(options: argparse.Namespace) -> None:
+    """Blend and measure."""
+    from search.blend import blend
+    from search.retrain import finish_artifact
+    from service.device import pick_device
+
+    device = pick_device(options.device)
+    blend(options.start, options.run, options.share, options.out)
+    finish_artifact(options.out, options.data, device)
+    print(f"artifact: {options.out}")
