@@ -50,19 +50,27 @@ run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=.
 
 RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)
 TEACHERS = --teacher runs/teacher0/artifact --teacher runs/teacher1/artifact
+BLEND = $(BIN)/python -m search blend --data $(DATA) --device $(DEVICE) --share 0.25
+CHOOSE = $(BIN)/python -m search choose
 SEEDS := 0 1 2
 
 # Made for a GPU.
 models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
 	$(RETRAIN) --network accurate --recipe teacher --seed 0 --out runs/teacher0
 	$(RETRAIN) --network accurate --recipe teacher --seed 1 --out runs/teacher1
-	for network in accurate compact; do \
+	set -e; for network in accurate compact; do \
 		for seed in $(SEEDS); do \
-			$(RETRAIN) --network $$network --recipe student $(TEACHERS) --seed $$seed --out runs/$${network}$${seed} || exit; \
+			$(RETRAIN) --network $$network --recipe student $(TEACHERS) --seed $$seed --out runs/$${network}$$seed; \
+		done; \
+		$(CHOOSE) --out runs/$$network $(SEEDS:%=--run runs/$${network}%/artifact); \
+		for seed in $(SEEDS); do \
+			$(RETRAIN) --network $$network --recipe robust --start-from runs/$$network $(TEACHERS) \
+				--seed $$seed --out runs/$$network-robust$$seed; \
+			$(BLEND) --start runs/$$network --run runs/$$network-robust$$seed/artifact --out runs/$$network-blend$$seed; \
 		done; \
 	done
-	for network in accurate compact; do \
-		$(BIN)/python -m search choose --out models/$$network $(SEEDS:%=--run runs/$${network}%/artifact) || exit; \
+	set -e; for network in accurate compact; do \
+		$(CHOOSE) --out models/$$network $(SEEDS:%=--run runs/$$network-blend%); \
 	done
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests

@@ -46,6 +46,8 @@ def write_artifact_report(
     card = load_artifact(artifact).card
     plain, mirrored = evaluate(artifact, data, split, device)
     parts: list[Picture | Table] = [tabulate_figures(plain, mirrored)]
+    if "seeds" in card:
+        parts.append(tabulate_seeds(card["seeds"]))
     if (artifact / HISTORY_FILE).exists():
         parts += draw_curves(read_history(artifact / HISTORY_FILE))
     parts += [
@@ -104,6 +106,26 @@ def tabulate_figures(plain: Evaluation, mirrored: Evaluation) -> Table:
     ]
     header = ("", "images", "accuracy", "loss", "macro F1", "ECE")
     return Table("Figures", header, rows, "Measured for this page.")
+
+
+def tabulate_seeds(facts: dict[str, Any]) -> Table:
+    """Accuracy and loss of each seed of the training, and their mean, as the card has them."""
+    rows = [
+        [
+            str(run["seed"]),
+            f"{run['accuracy']:.2%}",
+            f"{run['unseen_accuracy']:.2%}" if "unseen_accuracy" in run else "",
+            f"{run['loss']:.4f}",
+        ]
+        for run in facts["runs"]
+    ]
+    own = [run["seed"] for run in facts["runs"]].index(facts["chosen"])
+    mean, error = (100 * facts[name] for name in ("mean", "standard_error"))
+    caption = (
+        f"From the card, on {facts['split']}: {mean:.2f} ± {error:.2f} % (standard error). "
+        "The most accurate one is this model, so that its own accuracy is a little too high."
+    )
+    return Table("Seeds", ("seed", "accuracy", "not in train", "loss"), rows, caption, own)
 
 
 def tabulate_classes(result: Evaluation) -> Table:

@@ -32,7 +32,8 @@ def blend(start: Path, run: Path, share: float, out: Path) -> None:
         run: the artifact that it ended at.
         share: 0 is the start, 1 the end.
         out: folder of the artifact; its card is the run's but for what is measured, with the share
-            as `blend` and the digest of the run's weights as `blended_sha256`.
+            as `blend`, the digest of the run's weights as `blended_sha256` and the start's `seeds`
+            as `start_seeds`.
 
     Raises:
         ArtifactError: one of both does not pass its checks, or `out` cannot be written.
@@ -54,5 +55,7 @@ def blend(start: Path, run: Path, share: float, out: Path) -> None:
             own.copy_(torch.lerp(other, own, share))
     kept = {name: value for name, value in last.card.items() if name not in MEASURED}
     facts = kept | {"blend": share, "blended_sha256": last.card["weights_sha256"]}
+    if "seeds" in first.card:
+        facts["start_seeds"] = first.card["seeds"]
     save_artifact(out, network, config_from_dict(last.card["network"]), facts)
     copy_history(run, out)

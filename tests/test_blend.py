@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from search.__main__ import main
-from service.artifact import load_artifact, save_artifact
+from service.artifact import load_artifact, save_artifact, write_card
 from service.network import build_network
 from tests.conftest import TINY
 
@@ -28,7 +28,8 @@ def blend(data: Path, start: Path, run: Path, share: float, out: Path) -> int:
 def test_a_blend_lies_between_start_and_end(
     data: Path, artifact: Path, run: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    out, seeds = tmp_path / "out", {"mean": 0.5}
+    write_card(artifact, load_artifact(artifact).card | {"seeds": seeds})
     assert blend(data, artifact, run, 0.25, out) == 0
     start, end, between = map(load_artifact, (artifact, run, out))
     for name, found in between.network.state_dict().items():
@@ -38,6 +39,7 @@ def test_a_blend_lies_between_start_and_end(
     assert between.card["blend"] == 0.25
     assert between.card["blended_sha256"] == end.card["weights_sha256"]
     assert between.card["seed"] == 3
+    assert between.card["start_seeds"] == seeds
     # Its own figures, not the run's.
     assert between.card["temperature"] != 7.0
     assert len(between.card["robustness"]["accuracy"]) > 1

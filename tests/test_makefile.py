@@ -114,8 +114,10 @@ def test_both_models_are_made_from_the_data_alone(tmp_path: Path) -> None:
     for name in ("accurate", "compact"):
         card = load_artifact(tmp_path / "models" / name).card
         assert card["name"] == name
-        assert [run["seed"] for run in card["seeds"]["runs"]] == [0, 1, 2]
+        for seeds in (card["seeds"], card["start_seeds"]):
+            assert [run["seed"] for run in seeds["runs"]] == [0, 1, 2]
         assert len(card["teachers"]) == 2
+        assert card["blend"] == 0.25
 
 
 def test_docker_alone_is_found(tmp_path: Path) -> None:
