@@ -118,7 +118,7 @@ def load_artifact(folder: Path) -> Artifact:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(_read(path))
+        card = json.loads(_read(path), parse_constant=_refuse_constant)
     except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from None
     expected = {
@@ -136,6 +136,11 @@ def _read_card(path: Path) -> dict[str, Any]:
             raise ArtifactError(f"{path}: {key} is {card[key]!r}, this code needs {value!r}")
     _check_calibration(path, card)
     return card
+
+
+def _refuse_constant(name: str) -> None:
+    # Python reads NaN and the infinities; other JSON readers, such as a page's, do not.
+    raise ValueError(f"{name} is no number")
 
 
 def _check_calibration(path: Path, card: dict[str, Any]) -> None:
