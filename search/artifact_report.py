@@ -45,7 +45,7 @@ def write_artifact_report(
     """
     card = load_artifact(artifact).card
     plain, mirrored = evaluate(artifact, data, split, device)
-    parts: list[Picture | Table] = [tabulate_figures(plain, mirrored)]
+    parts: list[Picture | Table] = [tabulate_figures(plain, mirrored, tell_blend(card))]
     if "seeds" in card:
         parts.append(tabulate_seeds(card["seeds"]))
     if (artifact / HISTORY_FILE).exists():
@@ -88,7 +88,17 @@ def is_of_card(data: Path, card: dict[str, Any]) -> bool:
     return True
 
 
-def tabulate_figures(plain: Evaluation, mirrored: Evaluation) -> Table:
+def tell_blend(card: dict[str, Any]) -> str:
+    """In words, where the weights lie that are not those of the training's end."""
+    if "blend" not in card:
+        return ""
+    return (
+        f" The weights lie {card['blend']:.0%} of the way from those that the last training "
+        "started from to those that it ended at; the curves are that training's."
+    )
+
+
+def tabulate_figures(plain: Evaluation, mirrored: Evaluation, note: str) -> Table:
     """Accuracy, loss, macro F1 and calibration error, without and with the mirror image."""
     columns = {"plain": plain, "with mirror image": mirrored}
     if unseen := plain.without_seen():
@@ -105,7 +115,7 @@ def tabulate_figures(plain: Evaluation, mirrored: Evaluation) -> Table:
         for name, result in columns.items()
     ]
     header = ("", "images", "accuracy", "loss", "macro F1", "ECE")
-    return Table("Figures", header, rows, "Measured for this page.")
+    return Table("Figures", header, rows, f"Measured for this page.{note}")
 
 
 def tabulate_seeds(facts: dict[str, Any]) -> Table:

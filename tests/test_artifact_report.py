@@ -46,14 +46,16 @@ def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_
     assert "Table III" not in page.read_text()
 
 
-def test_the_page_has_all_seeds(artifact: Path, data: Path, tmp_path: Path) -> None:
+def test_the_page_tells_of_seeds_and_blending(artifact: Path, data: Path, tmp_path: Path) -> None:
     runs = [
         {"seed": 4, "accuracy": 0.70, "loss": 0.9},
         {"seed": 7, "accuracy": 0.72, "loss": 0.8, "unseen_accuracy": 0.69},
     ]
     seeds = {"split": "validation", "runs": runs, "mean": 0.71, "standard_error": 0.01}
-    write_card(artifact, load_artifact(artifact).card | {"seeds": seeds | {"chosen": 7}})
+    facts = {"seeds": seeds | {"chosen": 7}, "blend": 0.25}
+    write_card(artifact, load_artifact(artifact).card | facts)
     text = write_artifact_report(artifact, data, tmp_path, torch.device("cpu")).read_text()
     assert "71.00 ± 1.00 %" in text
+    assert "The weights lie 25% of the way" in text
     assert "<tr><td>4</td><td>70.00%</td><td></td><td>0.9000</td></tr>" in text
     assert '<tr class="own"><td>7</td><td>72.00%</td><td>69.00%</td><td>0.8000</td></tr>' in text
