@@ -14,7 +14,7 @@ from typing import Final
 import optuna
 import torch
 
-from search.data import load_split
+from search import notice
 from search.errors import DataError, StoppedError, StudyError
 from search.outcome import count_trained
 from search.phase import Phase, Search, fill_here
@@ -116,7 +116,7 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     threading.Thread(target=_follow_parent, daemon=True).start()
     optuna.logging.set_verbosity(logging.ERROR)
     # The parent has told what is amiss with the data.
-    logging.getLogger(load_split.__module__).setLevel(logging.ERROR)
+    notice.LOG.setLevel(logging.ERROR)
     device = pick_device(search.device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", index % torch.cuda.device_count())

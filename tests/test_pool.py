@@ -1,4 +1,3 @@
-import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -9,8 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from search import pool
-from search.data import load_split
+from search import notice, pool
 from search.errors import StudyError
 from search.phase import Phase, Search
 from search.slots import claim_slot, count_done
@@ -38,14 +36,13 @@ def search(tmp_path: Path) -> Search:
 @pytest.fixture
 def signals() -> Iterator[None]:
     """A worker's signal handlers and silence, taken back."""
-    reader = logging.getLogger(load_split.__module__)
-    level = reader.level
+    level = notice.LOG.level
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
-    reader.setLevel(level)
+    notice.LOG.setLevel(level)
 
 
 class Stub:
