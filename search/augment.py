@@ -29,10 +29,10 @@ def augment(images: Tensor, recipe: Recipe, size: int, generator: torch.Generato
     matrices = draw_matrices(len(images), recipe, generator)
     warped = warp(images, matrices, size)
     if recipe.blur:
-        spread = torch.rand(len(images), generator=generator, device=images.device) * 2 - 1
-        warped = blur(warped, recipe.blur * spread.clamp(min=0))
+        warped = blur(warped, draw_deviations(len(images), recipe.blur, generator))
     if recipe.noise:
-        warped = add_noise(warped, recipe.noise, generator)
+        deviations = draw_deviations(len(images), recipe.noise, generator)
+        warped = add_noise(warped, deviations, generator)
     return erase(warped, recipe.erase, generator)
 
 
@@ -50,6 +50,12 @@ def expose(images: Tensor, stops: float, generator: torch.Generator) -> Tensor:
     uniform = torch.rand(shape, generator=generator, device=images.device)
     factors = torch.exp2(stops * (2 * uniform[0] - 1) * (uniform[1] < 0.5))
     return (images * factors).round().clamp(max=255).byte()
+
+
+def draw_deviations(count: int, most: float, generator: torch.Generator) -> Tensor:
+    """Shape (count,): zero for half of the images, uniform up to `most` for the others."""
+    spread = torch.rand(count, generator=generator, device=generator.device) * 2 - 1
+    return most * spread.clamp(min=0)
 
 
 def draw_matrices(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -109,12 +115,10 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
     return along.transpose(0, 1)
 
 
-def add_noise(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """Half of the images with Gaussian noise, its deviation drawn uniformly from 0 to `most`."""
-    shape = (len(images), 1, 1, 1)
-    spread = torch.rand(shape, generator=generator, device=images.device) * 2 - 1
+def add_noise(images: Tensor, deviations: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of a standard deviation for each image, shape (N,), in the images' unit."""
     noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return images + noise * most * spread.clamp(min=0)
+    return images + noise * deviations[:, None, None, None]
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from search.augment import affine_matrices, blur, warp
+from search.augment import add_noise, affine_matrices, blur, warp
 from search.data import load_own_validation
 from search.inference import on_device, predict_logits
 from service.artifact import load_artifact, write_card
@@ -30,10 +30,9 @@ def gaussian_blur(images: Tensor, _: torch.Generator, *, sigma: float) -> Tensor
     return blur(images, torch.full((len(images),), sigma, device=images.device))
 
 
-def add_noise(images: Tensor, generator: torch.Generator, *, deviation: float) -> Tensor:
+def gaussian_noise(images: Tensor, generator: torch.Generator, *, sigma: float) -> Tensor:
     """Gaussian noise of a standard deviation in grey levels."""
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return images + deviation * noise
+    return add_noise(images, torch.full((len(images),), sigma, device=images.device), generator)
 
 
 def compress(images: Tensor, _: torch.Generator, *, quality: int) -> Tensor:
@@ -92,8 +91,8 @@ def jitter(images: Tensor, generator: torch.Generator, *, share: float) -> Tenso
 CORRUPTIONS: Final[dict[str, Corruption]] = {
     "blur, sigma 1 pixel": partial(gaussian_blur, sigma=1.0),
     "blur, sigma 2 pixels": partial(gaussian_blur, sigma=2.0),
-    "noise, sigma 10 levels": partial(add_noise, deviation=10.0),
-    "noise, sigma 25 levels": partial(add_noise, deviation=25.0),
+    "noise, sigma 10 levels": partial(gaussian_noise, sigma=10.0),
+    "noise, sigma 25 levels": partial(gaussian_noise, sigma=25.0),
     "JPEG quality 90": partial(compress, quality=90),
     "JPEG quality 50": partial(compress, quality=50),
     "JPEG quality 20": partial(compress, quality=20),
