@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from search.data import load_split
+from search.data.splits import load_split
 from service.artifact import load_artifact
 from service.errors import RequestError
 from service.faces import Box, cut_face, find_faces

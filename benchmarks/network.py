@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.train import measure_peak
-from search.data import load_split
+from search.data.splits import load_split
 from service.artifact import load_artifact
 from service.compiled import compile_network, compiled_path
 from service.predictor import Predictor, fold_norms

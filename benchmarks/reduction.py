@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
-from search.data import load_split
+from search.data.splits import load_split
 from service import images
 from service.artifact import load_artifact
 from service.predictor import Predictor

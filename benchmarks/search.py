@@ -24,13 +24,13 @@ from optuna import Trial
 
 from benchmarks.train import measure_peak, prepare_plain
 from search.config import PRESETS
-from search.data import load_split
-from search.faces import Faces, drop_duplicates
-from search.recipe import Recipe
-from search.sampler import SlotSampler
-from search.space import SPACES, Candidate
-from search.study import Protocol
-from search.trial import train_trial
+from search.data.faces import Faces, drop_duplicates
+from search.data.splits import load_split
+from search.study.sampler import SlotSampler
+from search.study.space import SPACES, Candidate
+from search.study.study import Protocol
+from search.study.trial import train_trial
+from search.training.recipe import Recipe
 from service.device import pick_device
 from service.network import count_flops
 

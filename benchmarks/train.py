@@ -23,14 +23,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from search.config import NETWORKS, RECIPES
-from search.data import load_split
-from search.epoch import train_epoch
-from search.faces import Faces
-from search.inference import on_device
-from search.plan import Plan, start
-from search.step import make_step
+from search.data.faces import Faces
+from search.data.splits import load_split
 from search.stop import StopWish
-from search.targets import make_targets
+from search.training.epoch import train_epoch
+from search.training.inference import on_device
+from search.training.plan import Plan, start
+from search.training.step import make_step
+from search.training.targets import make_targets
 from service.device import pick_device, pick_precision
 from service.network import NetworkConfig, build_network, count_flops
 

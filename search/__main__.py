@@ -6,8 +6,7 @@ import signal
 import sys
 from typing import Final
 
-from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
-from search.measuring_commands import (
+from search.commands.measuring_commands import (
     add_ablate,
     add_audit,
     add_calibrate,
@@ -15,9 +14,10 @@ from search.measuring_commands import (
     add_report,
     add_robustness,
 )
-from search.publish import add_publish
+from search.commands.publish import add_publish
+from search.commands.training_commands import add_blend, add_choose, add_retrain, add_run
+from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
 from search.stop import Terminated, raise_on_signals
-from search.training_commands import add_blend, add_choose, add_retrain, add_run
 from service.artifact import ArtifactError
 from service.device import DeviceError
 

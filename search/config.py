@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from search.recipe import Recipe
+from search.training.recipe import Recipe
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 from service.preprocess import IMAGE_SIZE
 

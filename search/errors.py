@@ -1,5 +1,7 @@
 """Errors that end a command with one line and status 1."""
 
+from pathlib import Path
+
 
 class OptionsError(ValueError):
     """Options that do not go together; the message names them."""
@@ -11,6 +13,21 @@ class DataError(ValueError):
 
 class AbsentSplitError(DataError):
     """The data set is there, but has no such split."""
+
+
+class FaceError(DataError):
+    """One face of a data set cannot be read.
+
+    Attributes:
+        split: where it belongs.
+        place: its file under the folder, or its line in the csv file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, split: str, place: str, reason: str) -> None:
+        where = f"{path}, line {place}" if place.isdecimal() else str(path / place)
+        super().__init__(f"{where}: {reason}")
+        self.split, self.place, self.reason = split, place, reason
 
 
 class TrainingError(RuntimeError):

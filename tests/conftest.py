@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from numpy.typing import NDArray
 from PIL import Image
 
-from search.faces import Faces
+from search.data.faces import Faces
 from service.artifact import save_artifact
 from service.labels import LABELS
 from service.network import ResidualConfig, build_network

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from search import ablation as module
 from search.__main__ import main
-from search.ablation import Ablation, run_ablation
-from search.ablation_report import write_ablation_report
+from search.ablation import ablation as module
+from search.ablation.ablation import Ablation, run_ablation
+from search.ablation.effect import Effect
+from search.ablation.ideas import BASE, pick_ideas
 from search.claim import claim
 from search.config import NETWORKS, RECIPES
-from search.effect import Effect
+from search.data.faces import Faces
 from search.errors import TrainingError
-from search.faces import Faces
-from search.ideas import BASE, pick_ideas
-from search.plan import Plan, Run
-from search.train import fit
+from search.report.ablation_report import write_ablation_report
+from search.training.plan import Plan, Run
+from search.training.train import fit
 from service.network import build_network
 from tests.conftest import TINY, make_faces
 

@@ -3,10 +3,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from search.artifact_figures import draw_augmented, draw_coverage, draw_mistakes, pick_examples
-from search.evaluate import Evaluation
-from search.faces import Faces
-from search.recipe import Recipe
+from search.data.faces import Faces
+from search.evaluation.evaluate import Evaluation
+from search.report.artifact_figures import (
+    draw_augmented,
+    draw_coverage,
+    draw_mistakes,
+    pick_examples,
+)
+from search.training.recipe import Recipe
 from tests.conftest import make_faces
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import torch
 
-from search.artifact_report import write_artifact_report
 from search.config import RECIPES
+from search.report.artifact_report import write_artifact_report
 from service.artifact import HISTORY_FILE, load_artifact, write_card
 from tests.conftest import make_faces, write_folder
 

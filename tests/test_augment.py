@@ -2,9 +2,17 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from search.augment import affine_matrices, augment, blur, draw_matrices, erase, expose, warp
 from search.config import RECIPES
-from search.recipe import Recipe
+from search.training.augment import (
+    affine_matrices,
+    augment,
+    blur,
+    draw_matrices,
+    erase,
+    expose,
+    warp,
+)
+from search.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.profile import divide
 from benchmarks.search import take_share
-from search.faces import Faces, drop_duplicates
+from search.data.faces import Faces, drop_duplicates
 from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
 

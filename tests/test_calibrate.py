@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from search.calibrate import calibrate, fit_calibration, fit_temperature, pick_threshold
 from search.errors import DataError
-from search.evaluate import Evaluation
-from search.robustness import record_robustness
-from search.scores import Coverage
+from search.evaluation.calibrate import calibrate, fit_calibration, fit_temperature, pick_threshold
+from search.evaluation.evaluate import Evaluation
+from search.evaluation.robustness import record_robustness
+from search.evaluation.scores import Coverage
 from service.artifact import load_artifact, write_card
 from tests.conftest import make_faces
 

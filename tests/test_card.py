@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from search.card import find_terms
+from search.retraining.card import find_terms
 from tests.conftest import make_faces
 from tests.live import ROOT
 

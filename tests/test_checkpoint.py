@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from search.checkpoint import Clock
+from search.training.checkpoint import Clock
 
 
 def test_short_epochs_share_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:

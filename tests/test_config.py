@@ -6,7 +6,7 @@ import torch
 
 from search.config import NETWORKS, RECIPES
 from search.errors import OptionsError
-from search.recipe import Recipe, adapt, set_fields
+from search.training.recipe import Recipe, adapt, set_fields
 from service.network import build_network
 
 

@@ -6,7 +6,8 @@ from optuna import Study, create_trial
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.confirmation import (
+from search.errors import StudyError
+from search.study.confirmation import (
     SEEDS_PER_SLOT,
     Confirmed,
     check_origin,
@@ -15,8 +16,7 @@ from search.confirmation import (
     rank_confirmed,
     tell_confirmed,
 )
-from search.errors import StudyError
-from search.sampler import derive_seed
+from search.study.sampler import derive_seed
 
 
 def make_study(directions: list[Literal["maximize", "minimize"]]) -> Study:

@@ -555,7 +555,12 @@ def test_all_that_the_containers_copy_passes_the_ignore_file() -> None:
 
 def test_the_image_keeps_the_models_licence_alone(tmp_path: Path) -> None:
     (removed,) = re.findall(r"&& rm -rf (search .+)$", (ROOT / "Dockerfile").read_text(), re.M)
-    for name in ("models/LICENSE", "models/compact/card.json", "search/run.py", "service/app.py"):
+    for name in (
+        "models/LICENSE",
+        "models/compact/card.json",
+        "search/study/run.py",
+        "service/app.py",
+    ):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -589,7 +594,8 @@ def test_the_search_image_has_what_the_search_needs() -> None:
     installed = find_needed(line.split())
     assert not installed & {"bentoml", "onnxruntime"}
     assert installed <= read_pins("constraints.txt").keys()
-    modules = {f"search.{file.stem}" for file in (ROOT / "search").glob("[!_]*.py")}
+    files = (file.relative_to(ROOT) for file in (ROOT / "search").rglob("[!_]*.py"))
+    modules = {".".join(file.with_suffix("").parts) for file in files}
     loaded = loaded_by(", ".join(sorted(modules)))
     owners = packages_distributions()
     packages = {canonicalize_name(owner) for name in loaded for owner in owners.get(name, [])}

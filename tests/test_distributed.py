@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from search.config import RECIPES
-from search.distributed import processes
-from search.retrain import retrain
+from search.training.distributed import processes
+from search.retraining.retrain import retrain
 from tests.conftest import TINY
 
 recipe = replace(RECIPES["modern"], epochs=2, batch_size=16, sizes=((1.0, 48),))

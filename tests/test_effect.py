@@ -1,6 +1,6 @@
 import pytest
 
-from search.effect import Effect
+from search.ablation.effect import Effect
 
 
 def test_an_idea_is_kept_where_three_seeds_show_it() -> None:

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.epoch import draw_order, train_epoch
-from search.inference import on_device
-from search.plan import Plan, start
-from search.recipe import Recipe
 from search.stop import StopWish
+from search.training.epoch import draw_order, train_epoch
+from search.training.inference import on_device
+from search.training.plan import Plan, start
+from search.training.recipe import Recipe
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")

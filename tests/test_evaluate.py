@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from search import evaluate as module
-from search.data import load_split
+from search.data.splits import load_split
 from search.errors import DataError
-from search.evaluate import Timing, evaluate, find_unseen, time_per_image
-from search.summary import format_evaluation, summarize
+from search.evaluation import evaluate as module
+from search.evaluation.evaluate import Timing, evaluate, find_unseen, time_per_image
+from search.evaluation.summary import format_evaluation, summarize
 from service.artifact import load_artifact
 from tests.conftest import make_faces, write_folder
 

@@ -47,5 +47,10 @@ def test_what_may_show_faces_is_ignored_also_as_a_link(checkout: Path, name: str
 
 
 def test_nothing_of_the_project_is_ignored(checkout: Path) -> None:
-    for name in ("search/audit.py", "docs/report.png", "examples/face.png", "models/compact/card"):
+    for name in (
+        "search/data/audit.py",
+        "docs/report.png",
+        "examples/face.png",
+        "models/compact/card",
+    ):
         assert not is_ignored(checkout, name)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from search.history import read_history, write_history
+from search.training.history import read_history, write_history
 
 
 def test_figures_come_back_from_a_file(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@ from dataclasses import fields
 
 import pytest
 
+from search.ablation.ideas import IDEAS, pick_ideas
 from search.config import NETWORKS, RECIPES
 from search.errors import TrainingError
-from search.ideas import IDEAS, pick_ideas
 
 COMPACT = NETWORKS["compact"]
 

@@ -15,10 +15,10 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
-from search.sampler import SlotSampler
-from search.slots import count_done, group_slots, is_done
-from search.storage import connect
-from search.study import find_study
+from search.study.sampler import SlotSampler
+from search.study.slots import count_done, group_slots, is_done
+from search.study.storage import connect
+from search.study.study import find_study
 from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
 from tests.postgres import find_binaries, postgres

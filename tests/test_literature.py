@@ -1,6 +1,6 @@
 import pytest
 
-from search.literature import ALL_KINDS, CNN_ONLY, rank
+from search.report.literature import ALL_KINDS, CNN_ONLY, rank
 
 
 @pytest.mark.parametrize("published", [ALL_KINDS, CNN_ONLY])

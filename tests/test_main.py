@@ -16,7 +16,7 @@ import torch
 from search.__main__ import main
 from search.claim import claim
 from search.config import NETWORKS, RECIPES
-from search.recipe import Recipe
+from search.training.recipe import Recipe
 from service.labels import LABELS
 from tests.conftest import TINY
 from tests.live import ROOT
@@ -85,7 +85,7 @@ def test_sigterm_while_a_network_is_measured_says_what_to_do(
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with monkeypatch.context() as patch:
         patch.setattr("search.stop._RAISED", [])
-        patch.setattr("search.retrain.finish_artifact", terminate)
+        patch.setattr("search.retraining.retrain.finish_artifact", terminate)
         try:
             assert main(command) == 143
         finally:
@@ -265,6 +265,6 @@ def test_a_missing_package_is_named(
     def draw(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
-    monkeypatch.setattr("search.audit.write_audit", draw)
+    monkeypatch.setattr("search.report.audit_report.write_audit", draw)
     assert main(["audit", "--data", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "matplotlib is missing; run: pip install" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import sys
 
 SCRIPT = """
 import resource, sys, torch
-from search.memory import keep_freed_memory
+from search.training.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 layers = torch.nn.Sequential(torch.nn.Conv2d(1, 64, 3), torch.nn.Conv2d(64, 64, 3))

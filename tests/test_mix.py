@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from search.config import RECIPES
-from search.mix import cutmix, mix
-from search.recipe import Recipe
+from search.training.mix import cutmix, mix
+from search.training.recipe import Recipe
 
 PLAIN = RECIPES["modern"]
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search import optimizer
-from search.optimizer import Muon, make_optimizers, orthogonalize, rate_factor, stack
-from search.recipe import Optimizer, Recipe
+from search.training import optimizer
+from search.training.optimizer import Muon, make_optimizers, orthogonalize, rate_factor, stack
+from search.training.recipe import Optimizer, Recipe
 
 
 def make_parameters() -> list[Tensor]:

@@ -5,7 +5,7 @@ import pytest
 from optuna import Study, create_trial
 from optuna.trial import TrialState
 
-from search.outcome import is_refused, tell_kind, tell_none_complete, tell_reason, tell_state
+from search.study.outcome import is_refused, tell_kind, tell_none_complete, tell_reason, tell_state
 
 
 def add(study: Study, state: TrialState, **attributes: Any) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from search.page import Picture, Table, write_page
+from search.report.page import Picture, Table, write_page
 
 
 def test_a_page_holds_its_pictures_and_escapes_its_words(tmp_path: Path) -> None:

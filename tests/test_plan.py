@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from search.config import RECIPES
-from search.plan import Plan, differing_fields
+from search.training.plan import Plan, differing_fields
 from tests.conftest import TINY, make_faces
 
 PLAN = Plan(TINY, RECIPES["modern"], 0, "digest")

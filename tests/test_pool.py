@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from search import notice, pool
+from search.data import notice
 from search.errors import StudyError
-from search.phase import Phase, Search
-from search.slots import claim_slot, count_done
-from search.storage import connect
-from search.study import Protocol, open_study
+from search.study import pool
+from search.study.phase import Phase, Search
+from search.study.slots import claim_slot, count_done
+from search.study.storage import connect
+from search.study.study import Protocol, open_study
 
 PROTOCOL = Protocol(data_digest="digest")
 PHASE = Phase(name="s", protocol=PROTOCOL, wanted=(0, 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.inference import predict_logits
+from search.training.inference import predict_logits
 from service import rounding
 from service.artifact import load_artifact
 from service.cuda import pick_sizes

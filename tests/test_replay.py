@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from search import replay
 from search.config import RECIPES
-from search.plan import Plan, start
-from search.replay import Replay
-from search.step import make_step, set_rates, train_step
+from search.training import replay
+from search.training.plan import Plan, start
+from search.training.replay import Replay
+from search.training.step import make_step, set_rates, train_step
 from tests.conftest import TINY
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.data import load_split
+from search.data.splits import load_split
 from search.errors import TrainingError
-from search.recipe import Recipe
-from search.retrain import retrain
+from search.retraining.retrain import retrain
+from search.training.recipe import Recipe
 from service.artifact import load_artifact
 from tests.conftest import TINY
 

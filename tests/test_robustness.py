@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from search.robustness import (
+from search.evaluation.robustness import (
     CORRUPTIONS,
     corrupt,
     gaussian_blur,

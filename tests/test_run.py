@@ -11,9 +11,9 @@ import pytest
 
 from search.__main__ import main
 from search.errors import StudyError
-from search.slots import count_done
-from search.storage import connect
-from search.study import find_study
+from search.study.slots import count_done
+from search.study.storage import connect
+from search.study.study import find_study
 from tests.conftest import make_faces, write_folder
 from tests.live import ROOT
 from tests.postgres import find_binaries, postgres

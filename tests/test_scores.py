@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.scores import (
+from search.evaluation.scores import (
     bootstrap,
     count_confusion,
     cover,

@@ -9,10 +9,10 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 from sqlalchemy import update
 
-from search.silence import vigil
-from search.slots import claim_slot, open_slots
-from search.storage import connect
-from search.study import Protocol, open_study
+from search.study.silence import vigil
+from search.study.slots import claim_slot, open_slots
+from search.study.storage import connect
+from search.study.study import Protocol, open_study
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from search.sampler import SlotSampler
-from search.space import SPACES, suggest_paper, used_choices
+from search.study.sampler import SlotSampler
+from search.study.space import SPACES, suggest_paper, used_choices
 from service.network import PlainConfig, ResidualConfig, build_network, count_parameters
 
 DRAWS = 10_000

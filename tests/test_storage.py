@@ -6,7 +6,7 @@ import pytest
 
 from search.__main__ import main
 from search.errors import StudyError
-from search.storage import connect, lost_storage_told
+from search.study.storage import connect, lost_storage_told
 
 
 @pytest.mark.parametrize("storage", ["foo:bar", "sqlite:s.db", "postgresql:/h/d", ""])

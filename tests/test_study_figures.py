@@ -14,7 +14,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-from search.study_figures import draw_cost, draw_epochs, draw_slices
+from search.report.study_figures import draw_cost, draw_epochs, draw_slices
 
 
 def make(distribution: BaseDistribution, *choices: Any) -> list[FrozenTrial]:

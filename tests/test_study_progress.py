@@ -6,14 +6,14 @@ import pytest
 from optuna import Study, Trial, TrialPruned, create_trial
 from optuna.trial import TrialState
 
-from search import study_progress as progress
-from search.confirmation import SEEDS_PER_SLOT
 from search.errors import TrialFailedError
-from search.slots import claim_slot, open_slots
-from search.storage import connect
-from search.study import Protocol, open_study
-from search.study_progress import StudyProgress
-from search.worker import work
+from search.study import study_progress as progress
+from search.study.confirmation import SEEDS_PER_SLOT
+from search.study.slots import claim_slot, open_slots
+from search.study.storage import connect
+from search.study.study import Protocol, open_study
+from search.study.study_progress import StudyProgress
+from search.study.worker import work
 
 
 @pytest.fixture

@@ -10,19 +10,19 @@ from optuna import Trial
 
 from search.__main__ import main
 from search.errors import StudyError
-from search.layers_figure import draw_layers, list_layers
-from search.outcome import find_front, front_trials, read_curve
-from search.phase import Search, digest_data
-from search.recipe import Recipe
-from search.run import run_search
-from search.space import SPACES, Candidate
-from search.storage import connect
-from search.study import Protocol, find_study, open_study
-from search.study_figures import draw_history
-from search.study_report import MIN_TRIALS, write_study_report, write_trials
-from search.study_tables import tabulate_protocol
-from search.trial import check_cost
-from search.worker import work
+from search.report.layers_figure import draw_layers, list_layers
+from search.report.study_figures import draw_history
+from search.report.study_report import MIN_TRIALS, write_study_report, write_trials
+from search.report.study_tables import tabulate_protocol
+from search.study.outcome import find_front, front_trials, read_curve
+from search.study.phase import Search, digest_data
+from search.study.run import run_search
+from search.study.space import SPACES, Candidate
+from search.study.storage import connect
+from search.study.study import Protocol, find_study, open_study
+from search.study.trial import check_cost
+from search.study.worker import work
+from search.training.recipe import Recipe
 from service.artifact import load_artifact
 from service.network import PlainConfig, ResidualConfig, build_network, count_parameters
 

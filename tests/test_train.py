@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from search.checkpoint import Clock
 from search.config import RECIPES
-from search.epoch import resume_epoch, train_epoch
+from search.data.faces import Faces
 from search.errors import TrainingError
-from search.faces import Faces
-from search.inference import measure, on_device, predict_logits
-from search.plan import Plan, current_commit, start
-from search.recipe import Recipe
-from search.step import make_step, train_step, update_average
 from search.stop import StopWish
-from search.targets import Tutor, make_targets
-from search.train import fit
+from search.training.checkpoint import Clock
+from search.training.epoch import resume_epoch, train_epoch
+from search.training.inference import measure, on_device, predict_logits
+from search.training.plan import Plan, current_commit, start
+from search.training.recipe import Recipe
+from search.training.step import make_step, train_step, update_average
+from search.training.targets import Tutor, make_targets
+from search.training.train import fit
 from service.network import build_network
 from tests.conftest import TINY, make_faces
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from search.training_progress import TrainingProgress
+from search.training.training_progress import TrainingProgress
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ import torch
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from search import trial as module
+from search.data.faces import Faces
 from search.errors import StudyError
-from search.faces import Faces
-from search.plan import Plan
-from search.sampler import SlotSampler, derive_seed
-from search.slots import count_done
-from search.storage import connect
-from search.study import Protocol, open_study
-from search.trial import is_out_of_memory, train_trial
-from search.worker import work
+from search.study import trial as module
+from search.study.sampler import SlotSampler, derive_seed
+from search.study.slots import count_done
+from search.study.storage import connect
+from search.study.study import Protocol, open_study
+from search.study.trial import is_out_of_memory, train_trial
+from search.study.worker import work
+from search.training.plan import Plan
 from tests.conftest import make_faces
 
 CPU = torch.device("cpu")

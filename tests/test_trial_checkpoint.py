@@ -9,17 +9,18 @@ import torch
 from optuna import Study, Trial, TrialPruned
 from optuna.trial import TrialState
 
-from search import train, trial
-from search.epoch import train_epoch
 from search.errors import CheckpointError, StoppedError, StudyError, TrialFailedError
-from search.outcome import report_accuracy
-from search.phase import Search, digest_data
-from search.recipe import Recipe
-from search.run import run_search
-from search.space import SPACES, Candidate
-from search.storage import connect
-from search.study import Protocol, find_study
-from search.trial_checkpoint import find_folder, read_epochs, trial_checkpoint
+from search.study import trial
+from search.study.outcome import report_accuracy
+from search.study.phase import Search, digest_data
+from search.study.run import run_search
+from search.study.space import SPACES, Candidate
+from search.study.storage import connect
+from search.study.study import Protocol, find_study
+from search.study.trial_checkpoint import find_folder, read_epochs, trial_checkpoint
+from search.training import train
+from search.training.epoch import train_epoch
+from search.training.recipe import Recipe
 from service.network import PlainConfig
 from tests.conftest import make_faces, write_folder
 

@@ -11,10 +11,10 @@ from optuna.samplers import NSGAIISampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search import worker
 from search.errors import StudyError, TrialFailedError
-from search.outcome import CURVE
-from search.slots import (
+from search.study import worker
+from search.study.outcome import CURVE
+from search.study.slots import (
     MAX_DEATHS,
     _take,
     claim_slot,
@@ -24,9 +24,9 @@ from search.slots import (
     is_done,
     open_slots,
 )
-from search.storage import connect
-from search.study import Protocol, find_study, open_study
-from search.worker import work
+from search.study.storage import connect
+from search.study.study import Protocol, find_study, open_study
+from search.study.worker import work
 
 PROTOCOL = Protocol(data_digest="digest")
 

@@ -5,8 +5,8 @@ import sys
 from optuna import Trial
 
 from search.__main__ import main
-from search.recipe import Recipe
-from search.space import SPACES, Candidate
+from search.study.space import SPACES, Candidate
+from search.training.recipe import Recipe
 from service.network import PlainConfig
 
 

@@ -1,0 +1,85 @@
+"""Ideas of an ablation: each changes some fields of a recipe or of a network."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from search.errors import TrainingError
+from search.training.recipe import Recipe
+from service.network import NetworkConfig
+
+BASE: Final = "base"
+"""Name of the unchanged recipe among the ideas."""
+
+IDEAS: Final[dict[str, Mapping[str, Any]]] = {
+    "no-label-smoothing": {"label_smoothing": 0.0},
+    "no-weight-decay": {"weight_decay": 0.0},
+    "no-ema": {"ema_decay": 0.0},
+    "no-warmup": {"warmup_epochs": 0.0},
+    "constant-rate": {"schedule": "constant"},
+    # Their own usual rates come with them; Muon's would be far too high for AdamW.
+    "adamw": {"optimizer": "adamw", "learning_rate": 2e-3},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
+    "no-mirror": {"mirror": False},
+    "no-rotation": {"rotation": 0.0},
+    "wide-rotation": {"rotation": 25.0},
+    "no-zoom": {"zoom": 0.0},
+    "wide-zoom": {"zoom": 0.3},
+    "no-shift": {"shift": 0.0},
+    "wide-shift": {"shift": 0.2},
+    "blur": {"blur": 1.5},
+    "noise": {"noise": 0.4},
+    "exposure": {"exposure": 1.0},
+    "no-erase": {"erase": 0.0},
+    "mixup": {"mixup": 0.2},
+    "cutmix": {"cutmix": 1.0},
+    "balance": {"balance": 0.5},
+    "full-size": {"sizes": ((1.0, 48),)},
+    "keep-duplicates": {"drop_duplicates": False},
+    "no-distill": {"distill": 0.0},
+    "more-distill": {"distill": 0.6},
+    "consistent": {"consistent": True},
+    "no-squeeze": {"squeeze": False},
+    "no-drop-path": {"drop_path": 0.0},
+    "no-head-dropout": {"head_dropout": 0.0},
+}
+"""The fields of the recipe or of the network that each idea changes."""
+
+Base = TypeVar("Base", Recipe, NetworkConfig)
+
+
+def pick_ideas(
+    network: NetworkConfig, recipe: Recipe, names: Sequence[str] = (), taught: bool = False
+) -> tuple[str, ...]:
+    """The named ideas, or all that change something; those that need teachers only if `taught`.
+
+    Raises:
+        TrainingError: there is no such idea, or it changes nothing in this network and recipe.
+    """
+    for name in names:
+        if name not in IDEAS:
+            raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
+        if not makes_difference(network, recipe, name):
+            raise TrainingError(f"idea {name} changes nothing in this network and recipe")
+    untaught = {name for name in IDEAS if apply_idea(recipe, name).distill and not taught}
+    found = [
+        name for name in IDEAS if makes_difference(network, recipe, name) and name not in untaught
+    ]
+    return tuple(dict.fromkeys(names)) or tuple(found)
+
+
+def makes_difference(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
+    """Whether the idea makes a difference; how teachers answer makes none without teachers."""
+    base, changed = (
+        replace(found, consistent=found.consistent and found.distill > 0)
+        for found in (recipe, apply_idea(recipe, idea))
+    )
+    return base != changed or apply_idea(network, idea) != network
+
+
+def apply_idea(base: Base, idea: str) -> Base:
+    """The recipe or network with what the idea changes in it; as it is for `BASE`."""
+    known = {field.name for field in dataclasses.fields(base)}
+    found = {name: value for name, value in IDEAS.get(idea, {}).items() if name in known}
+    return replace(base, **found)

@@ -1,0 +1,1 @@
+"""FER2013 in memory and its faults."""

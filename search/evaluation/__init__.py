@@ -1,0 +1,1 @@
+"""What a network is worth: answers, figures of merit, calibration, robustness."""

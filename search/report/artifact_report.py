@@ -1,0 +1,155 @@
+"""A model's report: its curves, its figures on a split and its worst mistakes, as one page."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from search.data.splits import load_own_validation
+from search.errors import DataError
+from search.evaluation.evaluate import Evaluation, evaluate
+from search.evaluation.scores import FEWEST, f1, precision, recall, reliability
+from search.report.artifact_figures import (
+    draw_augmented,
+    draw_confusion,
+    draw_coverage,
+    draw_curves,
+    draw_mistakes,
+    draw_reliability,
+)
+from search.report.literature import rank
+from search.report.page import Picture, Table, write_page
+from search.training.history import read_history
+from service.artifact import HISTORY_FILE, load_artifact
+from service.labels import LABELS
+
+UNRANKED: Final = Table(
+    "Beside published results",
+    (),
+    (),
+    "Left out: these may be other faces, since the data set's validation split is not the card's.",
+)
+
+
+def write_artifact_report(
+    artifact: Path, data: Path, out: Path, device: torch.device, split: str = "validation"
+) -> Path:
+    """Write `report.html` and its pictures into `out`; the faces on it are the data set's.
+
+    Returns:
+        The page.
+
+    Raises:
+        ArtifactError: the artifact does not pass its checks.
+        DataError: the split cannot be read.
+    """
+    card = load_artifact(artifact).card
+    plain, mirrored = evaluate(artifact, data, split, device)
+    parts: list[Picture | Table] = [tabulate_figures(plain, mirrored, tell_blend(card))]
+    if "seeds" in card:
+        parts.append(tabulate_seeds(card["seeds"]))
+    if (artifact / HISTORY_FILE).exists():
+        parts += draw_curves(read_history(artifact / HISTORY_FILE))
+    parts += [
+        Picture("confusion", "Confusion matrix", "Rows: true label.", draw_confusion(plain)),
+        Picture(
+            "reliability",
+            "Reliability",
+            "On the diagonal, 70 % confidence means right 70 times in 100.",
+            draw_reliability(plain),
+        ),
+        Picture(
+            "coverage",
+            "Accuracy against coverage",
+            "What is right among the most confident share, the rest answered as uncertain; "
+            f"drawn from 1 % of the images, at least {FEWEST}, on. Shaded: 95 % interval (Wilson).",
+            draw_coverage(plain),
+        ),
+        tabulate_classes(plain),
+    ]
+    if card.get("data", {}).get("name") == "FER2013":
+        parts += rank(plain.accuracy, split, card) if is_of_card(data, card) else [UNRANKED]
+    if "robustness" in card:
+        parts.append(tabulate_robustness(card["robustness"]))
+    if "recipe" in card and not plain.faces.blank().all():
+        parts.append(draw_augmented(plain, card["recipe"]))
+    parts.append(draw_mistakes(plain))
+    page = out / "report.html"
+    write_page(page, f"{card.get('name', artifact.name)} on {split} of {data.name}", parts)
+    return page
+
+
+def is_of_card(data: Path, card: dict[str, Any]) -> bool:
+    """Whether the data set is the one that the card is of, as its validation split tells."""
+    try:
+        load_own_validation(data, card)
+    except DataError:
+        return False
+    return True
+
+
+def tell_blend(card: dict[str, Any]) -> str:
+    """In words, where the weights lie that are not those of the training's end."""
+    if "blend" not in card:
+        return ""
+    return (
+        f" The weights lie {card['blend']:.0%} of the way from those that the last training "
+        "started from to those that it ended at; the curves are that training's."
+    )
+
+
+def tabulate_figures(plain: Evaluation, mirrored: Evaluation, note: str) -> Table:
+    """Accuracy, loss, macro F1 and calibration error, without and with the mirror image."""
+    columns = {"plain": plain, "with mirror image": mirrored}
+    if unseen := plain.without_seen():
+        columns["not in train"] = unseen
+    rows = [
+        [
+            name,
+            str(len(result.faces)),
+            f"{result.accuracy:.2%}",
+            f"{result.loss:.4f}",
+            f"{f1(result.confusion).mean():.4f}",
+            f"{reliability(result.probabilities, result.faces.labels).error:.4f}",
+        ]
+        for name, result in columns.items()
+    ]
+    header = ("", "images", "accuracy", "loss", "macro F1", "ECE")
+    return Table("Figures", header, rows, f"Measured for this page.{note}")
+
+
+def tabulate_seeds(facts: dict[str, Any]) -> Table:
+    """Accuracy and loss of each seed of the training, and their mean, as the card has them."""
+    rows = [
+        [
+            str(run["seed"]),
+            f"{run['accuracy']:.2%}",
+            f"{run['unseen_accuracy']:.2%}" if "unseen_accuracy" in run else "",
+            f"{run['loss']:.4f}",
+        ]
+        for run in facts["runs"]
+    ]
+    own = [run["seed"] for run in facts["runs"]].index(facts["chosen"])
+    mean, error = (100 * facts[name] for name in ("mean", "standard_error"))
+    caption = (
+        f"From the card, on {facts['split']}: {mean:.2f} ± {error:.2f} % (standard error). "
+        "The most accurate one is this model, so that its own accuracy is a little too high."
+    )
+    return Table("Seeds", ("seed", "accuracy", "not in train", "loss"), rows, caption, own)
+
+
+def tabulate_classes(result: Evaluation) -> Table:
+    """Precision, recall and F1 of each label."""
+    counts = result.confusion
+    columns = zip(LABELS, precision(counts), recall(counts), f1(counts), strict=True)
+    rows = [[label, *(f"{value:.4f}" for value in values)] for label, *values in columns]
+    return Table("Labels", ("label", "precision", "recall", "F1"), rows)
+
+
+def tabulate_robustness(facts: dict[str, Any]) -> Table:
+    """Accuracy under each corruption, as the card has it."""
+    rows = [[name, f"{value:.2%}"] for name, value in facts["accuracy"].items()]
+    caption = (
+        f"From the card: {facts['images']} {facts['split']} images of its own data, corrupted."
+    )
+    return Table("Robustness", ("corruption", "accuracy"), rows, caption)

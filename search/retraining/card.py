@@ -1,0 +1,80 @@
+"""The card of a trained network: what it is, what it was made from, and on what terms."""
+
+import platform
+from dataclasses import asdict
+from typing import Any, Final
+
+import torch
+
+from search.data.faces import Faces
+from search.training.distributed import world
+from search.training.plan import Plan, Run
+from service.device import pick_precision
+from service.network import count_flops, count_parameters
+
+FER2013_VALIDATION: Final = "ac459d71fc236fb7e22a8c010486a35597d4e4a09336c94cec68dce9909a50b7"
+"""Digest of FER2013's PublicTest split, by which the data set is known."""
+
+FER2013_TERMS: Final = {
+    "name": "FER2013",
+    "terms": "FER2013 (Goodfellow et al., Challenges in representation learning, 2013); "
+    "research use only",
+    "licence": "Apache-2.0 for the code; weights trained on FER2013, for research use only",
+}
+OTHER_TERMS: Final = {
+    "name": "own faces",
+    "terms": "own faces, under the terms of whoever gave them",
+    "licence": "Apache-2.0 for the code; weights as far as the terms of all faces allow that "
+    "they, their teachers and the network they start from were trained on",
+}
+
+
+def find_terms(validation_digest: str) -> dict[str, str]:
+    """The data set's name and terms, and the weights' licence, by its validation split."""
+    return FER2013_TERMS if validation_digest == FER2013_VALIDATION else OTHER_TERMS
+
+
+def tell_machine(run: Run) -> dict[str, Any]:
+    """What a run's weights depend on besides its plan, as it was at the end."""
+    device = next(run.network.parameters()).device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "torch": str(torch.__version__),
+        "device": gpu or f"CPU, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "precision": str(pick_precision(device)).removeprefix("torch."),
+        "processes": world(),
+    }
+
+
+def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, Any]:
+    """The card's facts about a finished run."""
+    last = run.history[-1]
+    digest = validation.digest()
+    data = find_terms(digest)
+    return {
+        "name": name,
+        "parameters": count_parameters(run.average),
+        "flops_per_image": count_flops(plan.network),
+        "recipe": asdict(plan.recipe),
+        "seed": plan.seed,
+        "start_from": plan.start_from,
+        "teachers": list(plan.teachers),
+        "data": {
+            "name": data["name"],
+            "train_sha256": plan.train_digest,
+            "validation_sha256": digest,
+            "terms": data["terms"],
+        },
+        "commit": run.commit,
+        "trained_with": tell_machine(run),
+        "licence": data["licence"],
+        "metrics": {
+            "validation": {
+                "accuracy": last["validation_accuracy"],
+                "loss": last["validation_loss"],
+                "images": len(validation),
+            }
+        },
+        "temperature": 1.0,
+    }

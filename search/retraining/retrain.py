@@ -1,0 +1,154 @@
+"""The long training of one network: checkpoint, curves, artifact."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.claim import claim
+from search.data.splits import load_split
+from search.errors import TrainingError
+from search.evaluation.calibrate import calibrate
+from search.evaluation.robustness import CORRUPTIONS, record_robustness
+from search.retraining.card import describe
+from search.training.distributed import rank
+from search.training.history import write_history
+from search.training.plan import Plan, Run, choose_faces
+from search.training.recipe import Recipe
+from search.training.train import fit
+from search.training.training_progress import TrainingProgress
+from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
+from service.network import NetworkConfig, config_from_dict
+
+
+def retrain(
+    data: Path,
+    network: NetworkConfig,
+    recipe: Recipe,
+    out: Path,
+    *,
+    name: str,
+    seed: int,
+    device: torch.device,
+    start_from: Path | None = None,
+    teachers: Sequence[Path] = (),
+    lineage: dict[str, Any] | None = None,
+    compiled: bool = False,
+) -> Path:
+    """Train one network and write `out/artifact`; the same call again resumes.
+
+    Args:
+        data: FER2013 in any form `search.data.splits.load_split` reads.
+        network: what to build.
+        recipe: how to train it.
+        out: folder for `checkpoint.pt`, the curve in `history.csv`, and `artifact/` in the end.
+        name: the model's name in its card.
+        seed: fixes weights, order and augmentation.
+        device: CPU or CUDA.
+        start_from: artifact of the same network to go on from, in place of fresh weights.
+        teachers: artifacts whose answers a recipe that distils mixes into the targets.
+        lineage: the trial that the network comes from, for the card.
+        compiled: as in `search.training.train.fit`.
+
+    Returns:
+        The artifact's folder.
+
+    Raises:
+        ArtifactError: `start_from` or a teacher does not pass its checks.
+        DataError: a split cannot be read.
+        TrainingError: as `search.training.train.fit`, `start_from` is of another network, or
+            another process trains in `out`.
+    """
+    first = load_start(start_from, network) if start_from else None
+    taught_by = [load_artifact(folder) for folder in teachers]
+    # A place that cannot be written to is told now and not after the first epoch.
+    out.mkdir(parents=True, exist_ok=True)
+    train = choose_faces(recipe, load_split(data, "train"))
+    validation = load_split(data, "validation")
+    plan = Plan(
+        network,
+        recipe,
+        seed,
+        train.digest(),
+        start_from=first.card["weights_sha256"] if first else None,
+        teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
+    )
+    progress = TrainingProgress(recipe.epochs)
+
+    def report(history: list[dict[str, float]]) -> None:
+        write_history(out / HISTORY_FILE, history)
+        progress.show(history[-1])
+
+    with alone(out):
+        run = fit(
+            plan,
+            train,
+            validation,
+            device,
+            initial=first.network if first else None,
+            teachers=[teacher.network for teacher in taught_by],
+            checkpoint=out / "checkpoint.pt",
+            compiled=compiled,
+            begin=progress.begin,
+            report=report,
+        )
+        if rank() == 0:
+            facts = describe(plan, run, validation, name)
+            if lineage:
+                facts["search"] = lineage
+            write_artifact(out / "artifact", plan, run, facts)
+            finish_artifact(out / "artifact", data, device)
+    return out / "artifact"
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Train where no other process does; under torchrun the first one stands for all.
+
+    Raises:
+        TrainingError: another process does.
+    """
+    if rank() > 0:
+        yield
+        return
+    with claim(out / "retrain.lock") as mine:
+        if not mine:
+            raise TrainingError(f"{out}: another process trains here; name another folder")
+        yield
+
+
+def load_start(folder: Path, network: NetworkConfig) -> Artifact:
+    """The artifact to go on from.
+
+    Raises:
+        ArtifactError: it does not pass its checks.
+        TrainingError: it is of another network.
+    """
+    artifact = load_artifact(folder)
+    if config_from_dict(artifact.card["network"]) != network:
+        raise TrainingError(
+            f"{folder}: of another network than the one to be trained; "
+            "--network or --study must name its own"
+        )
+    return artifact
+
+
+def finish_artifact(folder: Path, data: Path, device: torch.device) -> None:
+    """Measure a network whose weights are final, and write the figures into its card.
+
+    Raises:
+        ArtifactError: the artifact does not pass its checks.
+        DataError: a split cannot be read.
+    """
+    print("weights are final; fits temperature and threshold on validation", flush=True)
+    calibrate(folder, data, device)
+    print(f"measures accuracy under {len(CORRUPTIONS)} corruptions", flush=True)
+    record_robustness(folder, data, device)
+
+
+def write_artifact(folder: Path, plan: Plan, run: Run, facts: dict[str, Any]) -> None:
+    """Weights, card and curve of a finished run."""
+    save_artifact(folder, run.average, plan.network, facts)
+    write_history(folder / HISTORY_FILE, run.history)

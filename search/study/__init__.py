@@ -1,0 +1,1 @@
+"""A search over many networks, by many workers."""

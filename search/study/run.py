@@ -1,0 +1,79 @@
+"""A whole search: the slots of a study, then the confirmation of its best."""
+
+import logging
+from dataclasses import replace
+
+import optuna
+
+from search.errors import StudyError
+from search.study.confirmation import (
+    best_trials,
+    check_origin,
+    confirmation_name,
+    confirmation_templates,
+    pick_for_confirmation,
+    rank_confirmed,
+    tell_confirmed,
+)
+from search.study.outcome import tell_none_complete
+from search.study.phase import Phase, Search, fill_here
+from search.study.pool import fill_by_workers
+from search.study.slots import close_surplus
+from search.study.storage import connect, lost_storage_told
+from search.study.study import open_study
+from search.study.study_progress import StudyProgress
+from search.study.trial_checkpoint import discard, find_folder
+from service.device import pick_device
+
+
+@lost_storage_told()
+def run_search(search: Search) -> None:
+    """Fill the study, then confirm its best; the same call again resumes.
+
+    Raises:
+        StudyError: the storage or study does not fit, the storage is lost, workers keep dying, or
+            no trial is complete in the end.
+        DataError: a split cannot be read.
+        DeviceError: there is no such device.
+    """
+    # Its info lines tell what the progress tells, once for each trial and worker.
+    optuna.logging.set_verbosity(logging.ERROR)
+    # Before there is a study, which would keep the options of a command that cannot work.
+    pick_device(search.device)
+    storage = connect(search.storage, search.heartbeat)
+    study = open_study(storage, search.name, search.protocol)
+    wanted = tuple(range(search.trials))
+    fill(search, Phase(name=search.name, protocol=search.protocol, wanted=wanted))
+    if not best_trials(study, 1):
+        raise StudyError(tell_none_complete(study))
+    best = pick_for_confirmation(study, search.confirm)
+    if not best or not search.confirm_seeds:
+        return
+    templates = confirmation_templates(best, search.confirm_seeds, search.protocol.seed)
+    protocol = replace(search.protocol, pruner="none")
+    name = confirmation_name(search.name)
+    phase = Phase(name=name, protocol=protocol, wanted=tuple(templates), templates=templates)
+    confirmation = open_study(storage, name, protocol)
+    check_origin(study, confirmation)
+    fill(search, phase)
+    for confirmed in rank_confirmed(study, confirmation):
+        print(tell_confirmed(confirmed))
+
+
+def fill(search: Search, phase: Phase) -> None:
+    """Have the phase's slots filled by this process or by worker processes.
+
+    Raises:
+        StudyError, DataError: as `run_search`.
+    """
+    storage = connect(search.storage, search.heartbeat)
+    study = open_study(storage, phase.name, phase.protocol)
+    with StudyProgress(study, phase.wanted, search.workers, phase.protocol.epochs):
+        try:
+            if search.workers == 1:
+                fill_here(search, phase, storage, study, pick_device(search.device))
+            else:
+                fill_by_workers(search, phase, study)
+        finally:
+            close_surplus(study, storage, phase.wanted)
+    discard(find_folder(search.storage, phase.name))

@@ -1,0 +1,133 @@
+"""One trial: a configuration drawn, trained for some epochs, measured on validation."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+import torch
+from optuna import Trial, TrialPruned
+
+from search.data.faces import Faces
+from search.errors import CheckpointError, StudyError, TrainingError, TrialFailedError
+from search.stop import raise_again
+from search.study.outcome import has_several, report_accuracy
+from search.study.sampler import derive_seed
+from search.study.space import SPACES, Candidate
+from search.study.study import Protocol
+from search.study.trial_checkpoint import INTERVAL, read_epochs
+from search.training.checkpoint import Clock
+from search.training.plan import Plan, check_batches, choose_faces
+from search.training.train import fit
+from service.network import build_network, config_to_dict, count_flops, count_parameters
+
+NO_MEMORY: Final = ("can't allocate memory", "not enough memory", "ALLOC_FAILED", "out of memory")
+"""What stands in PyTorch's errors of a CPU on Linux and Windows, of CUDA's libraries and CUDA."""
+
+
+def train_trial(
+    trial: Trial,
+    protocol: Protocol,
+    train: Faces,
+    validation: Faces,
+    device: torch.device,
+    *,
+    checkpoint: Path | None = None,
+) -> tuple[float, ...]:
+    """Train a trial's network.
+
+    Args:
+        trial: new, of a slot.
+        protocol: of its study.
+        train: faces to learn from.
+        validation: faces to measure on after every epoch.
+        device: CPU or CUDA.
+        checkpoint: what an earlier trial of the slot left is gone on from; a signal leaves one.
+
+    Returns:
+        Validation accuracy, 0 to 1, after the last epoch; with the objectives `accuracy,flops`
+        also the FLOPs of a forward pass on one image.
+
+    Raises:
+        TrialPruned: larger or costlier than the protocol allows, or stopped by the pruner;
+            the trial's attribute `reason` says which.
+        TrialFailedError: out of memory, or a loss that is not finite.
+        StudyError: there are too few faces for a batch, or a checkpoint cannot be written.
+        StoppedError: a signal asked to stop; all is in the checkpoint.
+    """
+    candidate = SPACES[protocol.space](trial, protocol.epochs)
+    check_cost(trial, candidate, protocol)
+    seed = trial.user_attrs.get("seed", derive_seed(protocol.seed, trial.user_attrs["slot"]))
+    trial.set_user_attr("training_seed", seed)
+    faces = choose_faces(candidate.recipe, train)
+    try:
+        check_batches(candidate.recipe, len(faces))
+    except TrainingError as error:
+        # No other trial could do better, and the slot is for when there are more faces.
+        raise StudyError(str(error)) from None
+    plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
+
+    def report(history: list[dict[str, float]]) -> None:
+        figures = history[-1]
+        raise_again()
+        report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
+        # After its last epoch a trial has cost all that it can, and is worth its figure.
+        unfinished = figures["epoch"] < protocol.epochs
+        if protocol.pruner != "none" and unfinished and trial.should_prune():
+            trial.set_user_attr("reason", f"pruned after epoch {figures['epoch']:.0f}")
+            raise TrialPruned
+
+    if checkpoint:
+        for figures in read_epochs(checkpoint, plan.fields(validation)):
+            report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
+    clock = Clock(INTERVAL, edges=False)
+    try:
+        run = fit(
+            plan, faces, validation, device, checkpoint=checkpoint, clock=clock, report=report
+        )
+    except CheckpointError as error:
+        # A full disk says nothing of the configuration.
+        raise StudyError(str(error)) from None
+    except TrainingError as error:
+        raise TrialFailedError(str(error)) from None
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrialFailedError("out of memory") from None
+    last = run.history[-1]
+    # Not epoch by epoch: a trial that was stopped after its last one has nothing to report.
+    trial.set_user_attr("images_per_second", round(last["images_per_second"], 1))
+    trial.set_user_attr("train_accuracy", last["accuracy"])
+    if "unseen_accuracy" in last:
+        trial.set_user_attr("unseen_accuracy", last["unseen_accuracy"])
+    accuracy = last["validation_accuracy"]
+    return (accuracy, trial.user_attrs["flops"]) if has_several(trial.study) else (accuracy,)
+
+
+def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
+    """Record parameters, FLOPs, network and recipe; prune what is beyond the bounds."""
+    with torch.device("meta"):
+        parameters = count_parameters(build_network(candidate.network))
+    flops = count_flops(candidate.network)
+    facts: dict[str, Any] = {
+        "parameters": parameters,
+        "flops": flops,
+        "network": config_to_dict(candidate.network),
+        "recipe": asdict(candidate.recipe),
+    }
+    for name, value in facts.items():
+        trial.set_user_attr(name, value)
+    for name, found, bound in (
+        ("parameters", parameters, protocol.max_parameters),
+        ("FLOPs", flops, protocol.max_flops),
+    ):
+        if bound and found > bound:
+            trial.set_user_attr("reason", f"too large: {found:,} {name}, at most {bound:,}")
+            raise optuna.TrialPruned
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the GPU or of the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in NO_MEMORY)

@@ -1,0 +1,72 @@
+"""A trial's state on disk, so that a stopped one goes on in its epoch and not from nothing."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from optuna import TrialPruned
+
+from search.claim import claim
+from search.errors import CheckpointError, TrialFailedError
+from search.study.storage import find_file
+from search.training.checkpoint import read_checkpoint
+
+INTERVAL: Final = 60.0
+"""Seconds of training that a killed worker may lose; a stopped one loses none."""
+
+
+def find_folder(storage: str, study: str) -> Path | None:
+    """Where a study's trials are kept, beside its SQLite file.
+
+    None for other databases, whose workers need not share a disk.
+    """
+    file = find_file(storage)
+    # The prefix keeps a study called ".." within.
+    return file and file.with_name(f"{file.name}.trials") / f"study-{quote(study, safe='')}"
+
+
+@contextmanager
+def trial_checkpoint(folder: Path | None, slot: int) -> Iterator[Path | None]:
+    """The place of a slot's checkpoint, which goes once the slot is settled.
+
+    None without a folder, and where another process, taken for dead, still trains the slot.
+    """
+    if folder is None:
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{slot}.pt"
+    with claim(path.with_suffix(".lock")) as mine:
+        settled = True
+        try:
+            yield path if mine else None
+        except BaseException as error:
+            settled = isinstance(error, (TrialPruned, TrialFailedError))
+            raise
+        finally:
+            if mine and settled:
+                path.unlink(missing_ok=True)
+
+
+def read_epochs(checkpoint: Path, plan: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Figures of the epochs that it holds; it is removed where it is of another plan, or torn."""
+    if not checkpoint.exists():
+        return []
+    try:
+        history: list[dict[str, float]] = read_checkpoint(checkpoint, dict(plan))["history"]
+    except CheckpointError:
+        # Of a study of this name that was removed since then.
+        checkpoint.unlink()
+        return []
+    return history
+
+
+def discard(folder: Path | None) -> None:
+    """Remove what slots left that were settled elsewhere."""
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()

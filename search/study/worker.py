@@ -1,0 +1,107 @@
+"""A worker: takes slots until the study is done, and shows that it lives."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from optuna import Study, Trial, TrialPruned
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StoppedError, StudyError, TrialFailedError
+from search.study.slots import claim_slot, count_done, open_slots
+from search.study.storage import STORAGE_ERRORS
+
+Objective = Callable[[Trial], float | Sequence[float]]
+"""Trains a trial; returns its value for each objective."""
+
+LOG: Final = logging.getLogger(__name__)
+
+STOPPED: Final = (KeyboardInterrupt, StoppedError, StudyError)
+"""What ends a worker and says nothing of its trial."""
+
+POLL_SECONDS: Final = 2.0
+"""Pause of a worker that finds nothing to do while others, who may die, still run."""
+
+
+def work(
+    study: Study,
+    storage: RDBStorage,
+    wanted: Collection[int],
+    objective: Objective,
+    templates: Mapping[int, FrozenTrial] | None = None,
+) -> None:
+    """Run trials until every wanted slot is done.
+
+    What stops the worker (`STOPPED`) gives the slot back with its parameters.
+    """
+    # First, so that what was interrupted goes on before anything new.
+    open_slots(study, wanted, templates)
+    while True:
+        trial = claim_slot(study, storage, wanted)
+        if trial is None:
+            open_slots(study, wanted, templates)
+            trial = claim_slot(study, storage, wanted)
+        if trial is not None:
+            run_trial(study, storage, trial, objective)
+        elif count_done(study, wanted) < len(wanted):
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Objective) -> None:
+    """Run a claimed trial and record its value, or why it has none.
+
+    An unforeseen error counts as the worker's death, so that it does not come back for ever.
+    """
+    try:
+        with sign_of_life(storage, trial._trial_id):
+            _settle(study, trial, objective)
+    except UpdateFinishedTrialError:
+        LOG.warning("trial %d counts as dead, for want of signs of life; it is lost", trial.number)
+    except BaseException as error:
+        # Where the storage is gone the trial counts as dead by and by.
+        with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
+            if isinstance(error, (*STOPPED, *STORAGE_ERRORS)):
+                trial.set_user_attr("interrupted", True)
+            study.tell(trial, state=TrialState.FAIL)
+        raise
+
+
+def _settle(study: Study, trial: Trial, objective: Objective) -> None:
+    try:
+        values = objective(trial)
+    except TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+    except TrialFailedError as error:
+        trial.set_user_attr("reason", str(error))
+        study.tell(trial, state=TrialState.FAIL)
+    else:
+        study.tell(trial, values, skip_if_finished=True)
+
+
+@contextmanager
+def sign_of_life(storage: RDBStorage, trial_id: int) -> Iterator[None]:
+    """Record a heartbeat at the storage's interval, from a thread, until left."""
+    over = threading.Event()
+    interval = storage.get_heartbeat_interval()
+
+    def beat() -> None:
+        while not over.is_set():
+            # A storage that is away for a moment may be back for the next one.
+            with suppress(*STORAGE_ERRORS):
+                storage.record_heartbeat(trial_id)
+            over.wait(interval)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""Training of one network: what it is made from, and the loop."""
