@@ -110,6 +110,7 @@ audit: $(VENV)/develop.stamp ## List the locked packages' known vulnerabilities 
 		else echo "not audited: $$(tail -n 1 dist/audit.log)"; test "$(AUDIT)" = skip; fi
 
 release-check: test sbom audit ## All that a release needs: tests, bill of materials, audit, packages, nothing uncommitted
+	@rm -rf build client/build  # setuptools would pack modules that lie there from earlier
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . ./client
 	@git diff --quiet HEAD || { echo "error: there are uncommitted changes"; exit 1; }
 	@echo "$(VERSION) at $(REVISION) is ready"; ls -l dist

@@ -20,8 +20,8 @@ from PIL import Image
 from search.data.splits import load_split
 from service.artifact import load_artifact
 from service.errors import RequestError
-from service.faces import Box, cut_face, find_faces
-from service.predictor import Predictor
+from service.inference.predictor import Predictor
+from service.reading.faces import Box, cut_face, find_faces
 
 WIDTH, HEIGHT = 480, 360
 SIDES = (72, 192)

@@ -21,8 +21,8 @@ from torch import Tensor
 from benchmarks.train import measure_peak
 from search.data.splits import load_split
 from service.artifact import load_artifact
-from service.compiled import compile_network, compiled_path
-from service.predictor import Predictor, fold_norms
+from service.inference.compiled import compile_network, compiled_path
+from service.inference.predictor import Predictor, fold_norms
 
 Forward = Callable[[Tensor], Tensor]
 

@@ -32,12 +32,16 @@ THREADS: Final = {"predict": "network", "decode": "decoding", "MainThread": "eve
 OTHER: Final = "other threads"
 
 PARTS: Final = {
-    "reading the form": ("service/uploads.py", "python_multipart/", "starlette/formparsers.py"),
+    "reading the form": (
+        "service/routes/uploads.py",
+        "python_multipart/",
+        "starlette/formparsers.py",
+    ),
     "HTTP, writing": ("uvicorn/protocols/",),
     "metrics": ("prometheus_client/", "service/metrics.py"),
     "JSON": ("json/",),
     "threads and tasks": ("asyncio/", "concurrent/futures/", "threading.py"),
-    "batching": ("service/batching.py",),
+    "batching": ("service/inference/batching.py",),
     "routes and middlewares": ("starlette/", "service/"),
 }
 """Parts of the event loop's work, by the files of their frames."""

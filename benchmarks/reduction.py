@@ -17,9 +17,9 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from search.data.splits import load_split
-from service import images
 from service.artifact import load_artifact
-from service.predictor import Predictor
+from service.inference.predictor import Predictor
+from service.reading import images
 
 
 def enlarge(face: NDArray[np.uint8], side: int) -> bytes:

@@ -30,8 +30,8 @@ from benchmarks.load import run_wrk
 from benchmarks.serve_report import draw_chart, format_table
 from benchmarks.tree import Tree
 from service.artifact import load_artifact
-from service.compiled import compile_network, compiled_path
-from service.predictor import Predictor
+from service.inference.compiled import compile_network, compiled_path
+from service.inference.predictor import Predictor
 from tests.live import free_port, make_store
 
 OURS: Final = "this service"

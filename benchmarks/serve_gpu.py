@@ -32,8 +32,8 @@ from benchmarks.bodies import make_images, write_bodies
 from benchmarks.load import run_wrk
 from benchmarks.tree import Tree
 from service.artifact import load_artifact
-from service.golden import draw_golden
-from service.predictor import Predictor, fold_norms, to_probabilities
+from service.inference.golden import draw_golden
+from service.inference.predictor import Predictor, fold_norms, to_probabilities
 from service.preprocess import standardize
 from tests.live import free_port, serve_command, status
 

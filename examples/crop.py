@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from service.decoding import see_photo
 from service.errors import RequestError
-from service.images import Limits
+from service.reading.decoding import see_photo
+from service.reading.images import Limits
 
 LIMITS = Limits(pixels=64_000_000, whole_pixels=64_000_000)
 

@@ -5,9 +5,9 @@ import asyncio
 import os
 from pathlib import Path
 
-from service.exposition import share_metrics
-from service.shared_folder import shared_folder, take_folder
-from service.tracing import TRACING, TracingError, prepare_tracing
+from service.server.exposition import share_metrics
+from service.server.shared_folder import shared_folder, take_folder
+from service.server.tracing import TRACING, TracingError, prepare_tracing
 
 IS_PARENT = take_folder()
 share_metrics()
@@ -24,24 +24,25 @@ from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service import images, metrics
+from service import metrics
 from service.artifact import ArtifactError, load_artifact
-from service.backend import make_backend
-from service.connections import Connections, ignore_upgrades, raise_file_limit
 from service.device import DeviceError, pick_device
-from service.drain import drain_on_sigterm, leave_with_parent
-from service.garbage import spare_what_is_loaded
-from service.golden import GoldenError, check_golden
-from service.in_use import read_in_use
+from service.inference.backend import make_backend
+from service.inference.golden import GoldenError, check_golden
+from service.inference.predictor import Predictor
 from service.log import LOG, configure_log
-from service.overload import Overload
-from service.predictor import Predictor
-from service.request_heads import limit_heads
-from service.restarts import note_start
-from service.routes import make_app
+from service.reading import images
+from service.routes.routes import make_app
+from service.server.connections import Connections, ignore_upgrades, raise_file_limit
+from service.server.drain import drain_on_sigterm, leave_with_parent
+from service.server.garbage import spare_what_is_loaded
+from service.server.in_use import read_in_use
+from service.server.overload import Overload
+from service.server.request_heads import limit_heads
+from service.server.restarts import note_start
+from service.server.swapper import Swapper
+from service.server.watchdog import watch
 from service.settings import DEFAULT_MODEL, Settings, SettingsError
-from service.swapper import Swapper
-from service.watchdog import watch
 
 # Generated images set this, and BentoML then leaves killed workers dead.
 os.environ.pop("BENTOML_CONTAINERIZED", None)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.app import FacialEmotion
-from service.batching import Batcher
+from service.inference.batching import Batcher
 
 __all__ = ["FacialEmotion"]
 

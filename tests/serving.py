@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 
-from service.backend import Backend
-from service.batching import Batcher
-from service.explain import Explainer
-from service.forward import Predict
+from service.inference.backend import Backend
+from service.inference.batching import Batcher
+from service.inference.explain import Explainer
+from service.inference.forward import Predict
 from service.network import build_network
-from service.routes import make_app
+from service.routes.routes import make_app
 from service.settings import Settings
 from tests.conftest import TINY
 

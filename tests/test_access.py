@@ -6,8 +6,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from service.access import Meter
 from service.errors import RequestError
+from service.routes.access import Meter
 from service.settings import Settings
 from tests.serving import with_client
 

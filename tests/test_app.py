@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from service.artifact import load_artifact
-from service.golden import write_golden
+from service.inference.golden import write_golden
+from service.inference.predictor import Predictor
 from service.labels import LABELS
-from service.predictor import Predictor
 from tests.conftest import encode, make_faces
 from tests.live import as_no_superuser, free_port, run_tool, running, serve_command
 from tests.serving import even

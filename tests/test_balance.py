@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service import balance
-from service.balance import Balance
+from service.server import balance
+from service.server.balance import Balance
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.batching import Batcher
 from service.errors import RequestError
-from service.forward import Predict
+from service.inference.batching import Batcher
+from service.inference.forward import Predict
 from service.log import LOG, REQUEST_ID
 
 

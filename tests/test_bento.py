@@ -57,7 +57,7 @@ def test_it_holds_the_service_the_lock_and_the_model_alone(
 ) -> None:
     source = bento / "src"
     carried = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
-    patterns = ("service/*.py", "service/page/*")
+    patterns = ("service/**/*.py", "service/page/*")
     service = {str(file.relative_to(ROOT)) for name in patterns for file in ROOT.glob(name)}
     assert carried == service | {"bentofile.yaml", "LICENSE", "models/LICENSE"}
     lock = (bento / "env" / "python" / "requirements.txt").read_text().split()

@@ -9,7 +9,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from service.openapi import describe_api
+from service.routes.openapi import describe_api
 from service.version import VERSION
 
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service import predictor, rounding
 from service.artifact import load_artifact
-from service.bfloat16 import compile_bfloat16
-from service.golden import draw_golden
+from service.inference import predictor, rounding
+from service.inference.bfloat16 import compile_bfloat16
+from service.inference.golden import draw_golden
+from service.inference.predictor import Predictor
 from service.network import NetworkConfig, PlainConfig, build_network
-from service.predictor import Predictor
 from tests.conftest import TINY, make_faces
 from tests.live import ROOT
 from tests.test_artifact import SHIPPED
@@ -43,9 +43,9 @@ def test_a_network_answers_while_another_one_is_compiled() -> None:
 
 LOADS = """
 import gc, sys, torch
-from service import bfloat16
+from service.inference import bfloat16
 from service.artifact import load_artifact
-from service.device_memory import held_memory
+from service.inference.device_memory import held_memory
 from pathlib import Path
 held = []
 for _ in range(7):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from service import compiled, predictor
 from service.artifact import load_artifact
-from service.compiled import compile_network, compiled_path, load_compiled
+from service.inference import compiled, predictor
+from service.inference.compiled import compile_network, compiled_path, load_compiled
+from service.inference.predictor import Predictor
 from service.network import NetworkConfig, PlainConfig, build_network
-from service.predictor import Predictor
 from tests.conftest import TINY, make_faces
 from tests.live import ROOT
 from tests.test_artifact import SHIPPED
@@ -84,7 +84,7 @@ def test_the_runtime_reports_to_nobody(
     home = tmp_path_factory.mktemp("home")
     code = (
         "from service.artifact import load_artifact; from pathlib import Path; "
-        "from service.compiled import *; from tests.test_artifact import SHIPPED; "
+        "from service.inference.compiled import *; from tests.test_artifact import SHIPPED; "
         "a = load_artifact(SHIPPED); "
         f"assert load_compiled(compiled_path(Path({str(folder)!r}), a), a.network, 1)"
     )

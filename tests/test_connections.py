@@ -13,8 +13,8 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.connections import Connections, ignore_upgrades
-from service.request_heads import limit_heads
+from service.server.connections import Connections, ignore_upgrades
+from service.server.request_heads import limit_heads
 
 LIMIT = 0.4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -152,7 +152,7 @@ def test_idle_and_busy_connections_are_kept(serve: Any) -> None:
 def test_the_file_limit_is_raised() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 512));"
-        "from service.connections import raise_file_limit; raise_file_limit();"
+        "from service.server.connections import raise_file_limit; raise_file_limit();"
         "print(*r.getrlimit(r.RLIMIT_NOFILE))"
     )
     done = subprocess.run(

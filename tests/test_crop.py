@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from examples import crop
-from service.decoding import Seen
-from service.images import Limits
+from service.reading.decoding import Seen
+from service.reading.images import Limits
 from tests.conftest import make_faces
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service import cuda
 from service.artifact import load_artifact
-from service.cuda import CudaNetwork, Recorded, full_float32, pick_sizes, round_blocks
+from service.inference import cuda
+from service.inference.cuda import CudaNetwork, Recorded, full_float32, pick_sizes, round_blocks
+from service.inference.predictor import Predictor, fold_norms
+from service.inference.rounding import is_close
 from service.network import build_network
-from service.predictor import Predictor, fold_norms
-from service.rounding import is_close
 from tests.conftest import TINY, make_faces
 from tests.test_artifact import SHIPPED
 

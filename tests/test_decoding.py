@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import decoding
-from service.decoding import QUICK_PIXELS, Decoder, Seen, see_crop, see_photo
 from service.errors import RequestError
-from service.images import Limits
+from service.reading import decoding
+from service.reading.decoding import QUICK_PIXELS, Decoder, Seen, see_crop, see_photo
+from service.reading.images import Limits
 from tests.conftest import encode, make_faces
 
 FACE = encode(make_faces(1).images[0])

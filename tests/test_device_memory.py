@@ -5,8 +5,8 @@ from prometheus_client import REGISTRY
 
 from service import metrics
 from service.artifact import load_artifact
-from service.device_memory import watch_memory
-from service.predictor import Predictor
+from service.inference.device_memory import watch_memory
+from service.inference.predictor import Predictor
 from tests.conftest import make_faces
 
 

@@ -6,8 +6,8 @@ import sys
 START = """
 import asyncio, logging, os, signal, sys, time
 from service import metrics
-from service.drain import drain_on_sigterm
-from service.health import Health
+from service.server.drain import drain_on_sigterm
+from service.server.health import Health
 
 logging.basicConfig()
 

@@ -7,11 +7,11 @@ from tests.live import ROOT
 
 RAISED = re.compile(r"""RequestError\(\s*(?:\d+|status), "(\w+)",""")
 STARLETTES = {"not_found", "method_not_allowed"}
-"""Made of the texts of its own errors (service/refusals.py)."""
+"""Made of the texts of its own errors (service/routes/refusals.py)."""
 
 
 def test_the_documented_codes_are_those_of_the_service() -> None:
-    sources = "".join(file.read_text() for file in (ROOT / "service").glob("*.py"))
+    sources = "".join(file.read_text() for file in (ROOT / "service").rglob("*.py"))
     documented = {code for refusal in REFUSALS.values() for code in refusal.codes}
     assert set(RAISED.findall(sources)) | STARLETTES == documented
 

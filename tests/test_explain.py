@@ -8,7 +8,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from torch import Tensor, nn
 
-from service.explain import OVERLAY_SIDE, Explainer, draw_overlay
+from service.inference.explain import OVERLAY_SIDE, Explainer, draw_overlay
 from service.labels import LABELS
 from service.network import NetworkConfig, PlainConfig, build_network
 from service.settings import Settings

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from service import exposition
+from service.server import exposition
 from tests.live import ROOT
 
 COUNTER = """
 import os, sys
 from pathlib import Path
-from service import exposition
+from service.server import exposition
 
 def sizes():
     files = Path(sys.argv[1]).glob("*.db")
@@ -30,7 +30,7 @@ before = sizes()
 from service import metrics
 from service.errors import REFUSALS
 from service.labels import LABELS
-from service.routes import make_routes
+from service.routes.routes import make_routes
 
 for route in [route.path for route in make_routes()] + ["other"]:
     metrics.REQUEST_SECONDS.labels(route).observe(1)

@@ -9,11 +9,11 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from examples.crop import crop
-from service import faces
-from service.decoding import see_photo
 from service.errors import RequestError
-from service.faces import Box, cut_face, find_faces
-from service.images import Limits
+from service.reading import faces
+from service.reading.decoding import see_photo
+from service.reading.faces import Box, cut_face, find_faces
+from service.reading.images import Limits
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.live import ROOT

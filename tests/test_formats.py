@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from service.formats import is_streamed
+from service.reading.formats import is_streamed
 from tests.conftest import encode
 
 PICTURE = Image.new("RGB", (64, 48), "teal")

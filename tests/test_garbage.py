@@ -6,7 +6,7 @@ import pytest
 
 SCRIPT = """
 import gc, time, torch
-from service.garbage import spare_what_is_loaded
+from service.server.garbage import spare_what_is_loaded
 
 def collect():
     begun = time.process_time()
@@ -26,7 +26,7 @@ print(collect() / before)
 FREED = """
 import os, threading
 from pathlib import Path
-from service.garbage import give_back_memory
+from service.server.garbage import give_back_memory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

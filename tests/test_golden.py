@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.artifact import load_artifact
-from service.golden import (
+from service.inference.golden import (
     GOLDEN_FILE,
     TOLERANCE,
     GoldenError,
@@ -14,7 +14,7 @@ from service.golden import (
     draw_golden,
     write_golden,
 )
-from service.predictor import Predictor
+from service.inference.predictor import Predictor
 from tests.serving import even
 from tests.test_artifact import SHIPPED
 

@@ -16,9 +16,9 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 from starlette.testclient import TestClient
 
-from service.home import FOLDER
 from service.labels import LABELS
-from service.routes import make_app
+from service.routes.home import FOLDER
+from service.routes.routes import make_app
 from tests.conftest import encode, make_faces
 from tests.live import ROOT, running
 

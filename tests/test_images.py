@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service import images
 from service.errors import RequestError
-from service.formats import MAX_CHUNKS, MAX_SCANS
-from service.images import Limits, NotQuickError, decode_face, decode_picture
+from service.reading import images
+from service.reading.formats import MAX_CHUNKS, MAX_SCANS
+from service.reading.images import Limits, NotQuickError, decode_face, decode_picture
 from tests.conftest import encode
 
 MOST = Limits(pixels=10_000_000, whole_pixels=9_000_000)

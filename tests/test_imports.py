@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONTRACT = {"labels", "preprocess", "network", "artifact", "device"}
-ALLOWED = {"publish.py": CONTRACT | {"store"}}
+CONTRACT = {f"service.{name}" for name in ("labels", "preprocess", "network", "artifact", "device")}
+ALLOWED = {"publish.py": CONTRACT | {"service.inference.store"}}
 """The one command that uses the service itself: it fills the store."""
 
 
 def imported_by(file: Path) -> set[str]:
-    """All that a file imports anywhere in it, as `package.module` where it is one of ours."""
+    """The modules that a file imports anywhere in it; of ours no more than the module's name."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -23,12 +23,19 @@ def imported_by(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return {module_of(name) for name in names}
+
+
+def module_of(name: str) -> str:
+    """Without the names of what is in the module, where it is one of ours."""
+    parts = name.split(".")
+    while len(parts) > 1 and not ROOT.joinpath(*parts).with_suffix(".py").is_file():
+        parts.pop()
+    return ".".join(parts) if len(parts) > 1 else name
 
 
 def of_package(package: str, names: set[str]) -> set[str]:
-    """The first names below a package."""
-    return {name.split(".")[1] for name in names if name.startswith(f"{package}.")}
+    return {name for name in names if name.startswith(f"{package}.")}
 
 
 def test_serving_imports_nothing_of_the_search() -> None:
@@ -42,18 +49,15 @@ def test_training_imports_only_the_contract() -> None:
         assert of_package("service", imported_by(file)) <= allowed, file
 
 
-def test_a_package_of_the_search_uses_itself_and_those_before_it() -> None:
-    layers = re.findall("^- `(.+)`:", ast.get_docstring(search_layers()) or "", re.M)
-    packages = {file.parent.name for file in (ROOT / "search").glob("*/__init__.py")}
-    assert sorted(layers) == sorted(packages)
+@pytest.mark.parametrize("name", ["service", "search"])
+def test_a_package_uses_itself_and_those_before_it(name: str) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / name / "__init__.py").read_text()))
+    layers = re.findall("^- `(.+)`:", text or "", re.M)
+    assert sorted(layers) == sorted(file.parent.name for file in ROOT.glob(f"{name}/*/__init__.py"))
     for place, layer in enumerate(layers):
-        for file in (ROOT / "search" / layer).glob("*.py"):
-            used = of_package("search", imported_by(file)) & packages
-            assert used <= set(layers[: place + 1]), file
-
-
-def search_layers() -> ast.Module:
-    return ast.parse((ROOT / "search" / "__init__.py").read_text())
+        later = tuple(f"{name}.{other}." for other in layers[place + 1 :])
+        for file in (ROOT / name / layer).glob("*.py"):
+            assert not [used for used in imported_by(file) if used.startswith(later)], file
 
 
 def loaded_by(module: str) -> set[str]:
@@ -64,7 +68,9 @@ def loaded_by(module: str) -> set[str]:
 
 
 def test_serving_never_loads_search() -> None:
-    loaded = loaded_by("service.routes, service.predictor, service.store")
+    loaded = loaded_by(
+        "service.routes.routes, service.inference.predictor, service.inference.store"
+    )
     assert not {
         name for name in loaded if name.split(".")[0] in ("search", "optuna", "torchvision")
     }

@@ -16,10 +16,10 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from service import predictions
-from service.decoding import Seen
 from service.errors import RequestError
-from service.faces import Box
+from service.reading.decoding import Seen
+from service.reading.faces import Box
+from service.routes import predictions
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.serving import even, with_client

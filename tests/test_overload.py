@@ -16,9 +16,9 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service import overload
 from service.errors import busy
-from service.overload import Overload
+from service.server import overload
+from service.server.overload import Overload
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.serving import even, serving

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from search.training.inference import predict_logits
-from service import rounding
 from service.artifact import load_artifact
-from service.cuda import pick_sizes
-from service.golden import draw_golden
-from service.predictor import Predictor
+from service.inference import rounding
+from service.inference.cuda import pick_sizes
+from service.inference.golden import draw_golden
+from service.inference.predictor import Predictor
 from tests.conftest import make_faces
 from tests.test_artifact import SHIPPED
 

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.request_heads import limit_heads
+from service.server.request_heads import limit_heads
 
 MOST = 5_000
 START = b"POST /x HTTP/1.1\r\nHost: x\r\n"

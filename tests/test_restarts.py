@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.log import LOG
-from service.restarts import note_start
+from service.server.restarts import note_start
 
 
 def restarts() -> float:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from service.inference.rounding import is_close, settle_near_ties
 from service.network import build_network
-from service.rounding import is_close, settle_near_ties
 from tests.conftest import TINY
 
 CPU = torch.device("cpu")

@@ -8,12 +8,12 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.artifact import load_artifact
-from service.backend import Backend
-from service.batching import Batcher
-from service.explain import Explainer
+from service.inference.backend import Backend
+from service.inference.batching import Batcher
+from service.inference.explain import Explainer
+from service.inference.predictor import Predictor
 from service.labels import LABELS
-from service.predictor import Predictor
-from service.routes import make_app
+from service.routes.routes import make_app
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 

@@ -14,7 +14,7 @@ from tests.live import ROOT
 VARIABLE = "FACIAL_EMOTION_FOLDER"
 SERVER = f"""
 import os, sys, time
-from service import shared_folder
+from service.server import shared_folder
 
 shared_folder._MEMORY = sys.argv[1]
 shared_folder.take_folder()

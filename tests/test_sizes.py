@@ -1,5 +1,5 @@
-from service.bfloat16 import SIZES
-from service.sizes import fill_up
+from service.inference.bfloat16 import SIZES
+from service.inference.sizes import fill_up
 
 
 def test_batches_are_filled_up_to_the_next_size() -> None:

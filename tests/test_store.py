@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
-from service.golden import GOLDEN_FILE, write_golden
-from service.store import add_derived, check_files
+from service.inference.golden import GOLDEN_FILE, write_golden
+from service.inference.store import add_derived, check_files
 from tests.serving import even
 
 

@@ -15,15 +15,16 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from service import metrics, swapper
+from service import metrics
 from service.artifact import CARD_FILE, WEIGHTS_FILE, load_artifact
-from service.backend import Backend, make_backend
-from service.golden import GOLDEN_FILE, write_golden
-from service.in_use import read_in_use, write_in_use
-from service.predictor import Predictor
+from service.inference.backend import Backend, make_backend
+from service.inference.golden import GOLDEN_FILE, write_golden
+from service.inference.predictor import Predictor
+from service.inference.store import Found
+from service.server import swapper
+from service.server.in_use import read_in_use, write_in_use
+from service.server.swapper import Swapper
 from service.settings import Settings
-from service.store import Found
-from service.swapper import Swapper
 from tests.conftest import encode, make_faces
 from tests.live import run_tool, running, wait_until
 from tests.serving import Work, even, with_client

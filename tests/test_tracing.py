@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from starlette.applications import Starlette
 
+from service.server.tracing import ENDPOINTS, TRACING, TracingError, prepare_tracing
 from service.settings import Settings
-from service.tracing import ENDPOINTS, TRACING, TracingError, prepare_tracing
 from service.version import VERSION
 from tests.conftest import encode, make_faces
 from tests.live import ROOT, running, wait_until

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from starlette.datastructures import State
 
-from service import watchdog
-from service.balance import Balance
-from service.batching import Batcher
 from service.errors import RequestError
-from service.health import Health
+from service.inference.batching import Batcher
+from service.server import watchdog
+from service.server.balance import Balance
+from service.server.health import Health
 from tests.live import ROOT, running, wait_until
 from tests.serving import even
 

@@ -28,7 +28,7 @@ def run_publish(options: argparse.Namespace) -> None:
     Raises:
         OptionsError: BentoML takes no such name, or would change it.
     """
-    from service.store import publish
+    from service.inference.store import publish
 
     if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", options.name):
         raise OptionsError(

@@ -1,0 +1,67 @@
+"""The route `/explain`."""
+
+import time
+
+import anyio.to_thread
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.errors import RequestError
+from service.inference.backend import Backend
+from service.inference.explain import draw_overlay
+from service.labels import LABELS
+from service.reading.decoding import See
+from service.routes.disconnect import while_wanted
+from service.routes.options import SEE, check_names, choose
+from service.routes.uploads import read_image
+
+
+async def explain(request: Request) -> Response:
+    """One image in, the heat map of a label out."""
+    state = request.app.state
+    check_names(request, "faces", "format", "label", "face")
+    see = choose(request, "faces", SEE)
+    drawn = choose(request, "format", {"png": True, "json": False})
+    labels = {name: index for index, name in enumerate(LABELS)}
+    label = choose(request, "label", labels) if "label" in request.query_params else None
+    state.load.check()
+    with state.load.buffering() as buffer:
+        content = await read_image(request, state.settings, buffer)
+        # Once for all that follows, and not before: a swap ends the old one after a while.
+        backend: Backend = state.backend
+        seconds = state.settings.answer_seconds
+        with state.load.working(1):
+            deadline = time.monotonic() + seconds
+            work = explain_face(request, backend, content, see=see, label=label, deadline=deadline)
+            face, index, heat = await while_wanted(request, work, seconds)
+    if drawn:
+        image = await anyio.to_thread.run_sync(draw_overlay, face, heat)
+        return Response(image, media_type="image/png", headers={"X-Label": LABELS[index]})
+    rows = [[round(float(level), 3) for level in row] for row in heat]
+    return JSONResponse({"label": LABELS[index], "heat": rows, "model": backend.model})
+
+
+async def explain_face(
+    request: Request,
+    backend: Backend,
+    content: bytes,
+    *,
+    see: See,
+    label: int | None,
+    deadline: float,
+) -> tuple[NDArray[np.uint8], int, NDArray[np.float32]]:
+    """A face, the index of the named or likeliest label, and the heat map of it."""
+    state = request.app.state
+    (seen,) = await state.decoder.decode([content], deadline, see)
+    if isinstance(seen, RequestError):
+        raise seen
+    number = choose(request, "face", {str(n): n for n in range(len(seen.faces))}, "0")
+    face = seen.faces[number]
+    if label is None:
+        label = int((await backend.batcher.submit(face[None], deadline)).argmax())
+    heat = await anyio.to_thread.run_sync(
+        backend.explainer.explain, face, label, limiter=state.explaining
+    )
+    return face, label, heat

@@ -1,0 +1,155 @@
+"""The OpenAPI description of the routes, and the page that shows it."""
+
+import base64
+import functools
+import hashlib
+import json
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.errors import REFUSALS
+from service.labels import LABELS
+from service.reading.formats import FORMATS
+from service.routes.schemas import BatchAnswer, Explanation, Failure, Info, Photo, Prediction
+from service.version import VERSION
+
+_IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
+_BINARY: Final = {"type": "string", "format": "binary"}
+
+_SCRIPT: Final = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});'
+
+# BentoML ships Swagger UI's files, so the page needs no foreign server.
+DOCS_PAGE: Final = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Facial emotion service</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="static_content/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div>
+<script src="static_content/swagger-ui-bundle.js"></script>
+<script>{_SCRIPT}</script>
+</body></html>
+"""
+
+_DIGEST: Final = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+DOCS_POLICY: Final = (
+    f"default-src 'self'; script-src 'self' 'sha256-{_DIGEST}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'"
+)
+"""The page's Content-Security-Policy: nothing foreign, and no script but its own."""
+
+
+@functools.cache
+def describe_api() -> bytes:
+    """The document served at `/openapi.json`, as JSON."""
+    models: list[type[BaseModel]] = [Prediction, Photo, BatchAnswer, Explanation, Failure, Info]
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Facial emotion service",
+            "version": VERSION,
+            "description": "Names the expression in a face image. "
+            "It sees an expression, not what someone feels.",
+        },
+        "paths": {
+            "/predict": {"post": _predict()},
+            "/predict_batch": {"post": _predict_batch()},
+            "/explain": {"post": _explain()},
+            "/info": {"get": _operation("The model that answers", Info, [401, 429])},
+        },
+        "components": {"schemas": schemas["$defs"], "securitySchemes": _KEYS},
+        # Where no keys are set none is needed.
+        "security": [{}, *({name: []} for name in _KEYS)],
+    }
+    return json.dumps(document).encode()
+
+
+_KEYS: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_FACES: Final = {
+    "name": "faces",
+    "in": "query",
+    "description": "crop: the image is one face. auto: faces are found in it, and answered "
+    "one by one with their boxes.",
+    "schema": {"type": "string", "enum": ["crop", "auto"], "default": "crop"},
+}
+_ERRORS: Final = [400, 401, 408, 413, 415, 422, 429, 501, 503]
+
+
+def _predict() -> dict[str, Any]:
+    operation = _operation("One face", Prediction, _ERRORS)
+    either = [{"$ref": f"#/components/schemas/{name}"} for name in ("Prediction", "Photo")]
+    operation["responses"]["200"]["content"]["application/json"]["schema"] = {"anyOf": either}
+    return {**operation, "parameters": [_FACES], "requestBody": _image_body()}
+
+
+def _predict_batch() -> dict[str, Any]:
+    schema = _form("images", {"type": "array", "items": _BINARY})
+    refusals = [status for status in _ERRORS if status != 422]
+    return {
+        **_operation("Many faces", BatchAnswer, refusals),
+        "parameters": [_FACES],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+    }
+
+
+def _explain() -> dict[str, Any]:
+    operation = _operation("Which parts of a face spoke for a label", Explanation, _ERRORS)
+    operation["responses"]["200"]["content"]["image/png"] = {"schema": _BINARY}
+    options = {
+        "format": ("png: the face with the map over it. json: the map.", ["png", "json"]),
+        "label": ("whose map; the likeliest where it is left out", list(LABELS)),
+    }
+    parameters = [
+        {"name": name, "in": "query", "description": text, "schema": {"enum": values}}
+        for name, (text, values) in options.items()
+    ]
+    number = {
+        "name": "face",
+        "in": "query",
+        "description": "which face with faces=auto, 0 being the largest",
+        "schema": {"type": "integer", "minimum": 0, "default": 0},
+    }
+    return {
+        **operation,
+        "parameters": [_FACES, number, *parameters],
+        "requestBody": _image_body(),
+    }
+
+
+def _image_body() -> dict[str, Any]:
+    content = {
+        "multipart/form-data": {"schema": _form("image", _BINARY)},
+        **{kind: {"schema": _BINARY} for kind in _IMAGE_TYPES},
+    }
+    return {"required": True, "content": content}
+
+
+def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": [field], "properties": {field: schema}}
+
+
+def _operation(summary: str, answer: type[BaseModel], errors: list[int]) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "description": (answer.__doc__ or "").strip(),
+        "responses": {
+            "200": _response("Answered", answer),
+            **{str(status): _refusal(status) for status in errors},
+        },
+    }
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    when, codes = REFUSALS[status]
+    return _response(f"{when} Codes: {', '.join(codes)}.", Failure)
+
+
+def _response(text: str, model: type[BaseModel]) -> dict[str, Any]:
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"description": text, "content": {"application/json": {"schema": reference}}}

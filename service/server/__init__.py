@@ -1,0 +1,1 @@
+"""The process: connections, load, health, models that change, leaving."""

@@ -1,0 +1,138 @@
+"""What every request passes: its id, its log line, its metrics, safe headers."""
+
+import logging
+import random
+import re
+import time
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import metrics
+from service.errors import GONE, RequestError
+from service.log import LOG, REQUEST_ID
+from service.server.balance import Balance
+from service.server.health import Health
+from service.server.tracing import TRACING
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_PROBED: Final = {"/livez", "/readyz", "/metrics"}
+"""Asked by machines every few seconds; their lines would bury the others."""
+
+SAFE_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""Set where a route does not set its own (OWASP Secure Headers Project)."""
+
+
+class RequestLog:
+    """ASGI middleware around all routes.
+
+    Nothing that a client sends becomes a label or a log text as it is: paths are named by
+    their route, and an `X-Request-ID` is taken over only if it is short and plain.
+
+    Args:
+        app: the application within.
+        health: told by shutdown; while it drains, connections are closed after each answer.
+        balance: counts the requests, and says when a connection should go to another worker.
+        paths: the known paths; all others are counted as `other`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, health: Health, balance: Balance, paths: frozenset[str]
+    ) -> None:
+        self.app, self.health, self.balance, self.paths = app, health, balance, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        route = scope["path"] if scope["path"] in self.paths else "other"
+        request_id = choose_id(scope)
+        REQUEST_ID.set(request_id)
+        begun, status = time.perf_counter(), 0
+        read = begun
+
+        async def receive_on() -> Message:
+            nonlocal read
+            message = await receive()
+            # At each part: one that is refused midway never becomes whole.
+            if message["type"] == "http.request":
+                read = time.perf_counter()
+            return message
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(message)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                # uvloop has no other word for a connection that is gone.
+                if "handler is closed" not in str(error):
+                    raise
+                status = GONE
+                raise ClientDisconnect from None
+
+        self.balance.enter()
+        trace = TRACING.request(scope, route, request_id, lambda: status)
+        try:
+            with metrics.IN_PROGRESS.track_inprogress(), trace:
+                await self._answer(scope, receive_on, send_on, lambda: status)
+        finally:
+            self.balance.leave()
+            _note(route, status, read - begun, time.perf_counter() - read)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            if status() == GONE:
+                return
+            LOG.exception("a request failed")
+            if status():
+                raise
+            error = RequestError(500, "internal", "The service failed; this has been logged.")
+            await error.response()(scope, receive, send)
+
+    def _add_headers(self, message: Message) -> None:
+        headers = MutableHeaders(scope=message)
+        headers["X-Request-ID"] = REQUEST_ID.get()
+        for name, value in SAFE_HEADERS.items():
+            headers.setdefault(name, value)
+        if self.health.draining or self.balance.gives_away():
+            headers["Connection"] = "close"
+
+
+def choose_id(scope: Scope) -> str:
+    """The request's id: the client's where it is plain, else a new one."""
+    named = Headers(scope=scope).get("x-request-id", "")
+    # Not from the system: each call there hands the interpreter to another thread.
+    return named if _ID.fullmatch(named) else f"{random.getrandbits(64):016x}"
+
+
+def _note(route: str, status: int, upload: float, seconds: float) -> None:
+    metrics.REQUESTS.labels(route, status).inc()
+    # How slow a client is says nothing of the service.
+    if status not in (408, GONE):
+        metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    if upload:
+        metrics.UPLOAD_SECONDS.observe(upload)
+    level = logging.DEBUG if route in _PROBED and status == 200 else logging.INFO
+    if LOG.isEnabledFor(level):
+        details = {
+            "route": route,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 2),
+            "upload_milliseconds": round(1000 * upload, 2),
+        }
+        LOG.log(level, "request", extra={"details": details})
