@@ -118,7 +118,7 @@ def load_artifact(folder: Path) -> Artifact:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(_read(path), parse_constant=_refuse_constant)
+        card = json.loads(_read(path), parse_constant=_refuse, parse_float=_finite)
     except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from None
     expected = {
@@ -138,9 +138,13 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _refuse_constant(name: str) -> None:
+def _refuse(number: str) -> float:
     # Python reads NaN and the infinities; other JSON readers, such as a page's, do not.
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{number} is no number")
+
+
+def _finite(number: str) -> float:
+    return value if math.isfinite(value := float(number)) else _refuse(number)
 
 
 def _check_calibration(path: Path, card: dict[str, Any]) -> None:

@@ -71,6 +71,13 @@ def test_a_wrong_card_is_refused(
         load_artifact(artifact)
 
 
+def test_a_number_too_large_for_a_float_is_refused(artifact: Path) -> None:
+    file = artifact / "card.json"
+    file.write_text(file.read_text().replace("{", '{"size": 1e999, ', 1))
+    with pytest.raises(ArtifactError, match="1e999 is no number"):
+        load_artifact(artifact)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "flops", "accuracy"),
     [("compact", 1_000_000, 150_000_000, 0.70), ("accurate", 5_173_959, 3_000_000_000, 0.71)],
