@@ -6,8 +6,8 @@ import signal
 import sys
 from typing import Final
 
+from search.commands.ablate import add_ablate
 from search.commands.measuring_commands import (
-    add_ablate,
     add_audit,
     add_calibrate,
     add_evaluate,

@@ -34,6 +34,10 @@ class TrainingError(RuntimeError):
     """Training cannot go on."""
 
 
+class DivergedError(TrainingError):
+    """The loss is no finite number any more."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint is torn, of another run, or cannot be written."""
 

@@ -16,7 +16,7 @@ from search.ablation.ideas import BASE, pick_ideas
 from search.claim import claim
 from search.config import NETWORKS, RECIPES
 from search.data.faces import Faces
-from search.errors import TrainingError
+from search.errors import DivergedError, TrainingError
 from search.report.ablation_report import write_ablation_report
 from search.training.plan import Plan, Run
 from search.training.train import fit
@@ -177,3 +177,13 @@ def test_the_command_writes_the_table(
     assert "| mixup | mixup 0.2 | 1 |" in words
     assert main([*command, "--ideas", "magic"]) == 1
     assert "error: no idea magic" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_is_named(faces: Faces, tmp_path: Path) -> None:
+    recipe = replace(FAST, optimizer="sgd", learning_rate=1e30)
+    ablation = Ablation(network=TINY, recipe=recipe, ideas=("no-erase",), seeds=1)
+    with pytest.raises(TrainingError, match=r"^base, seed 0: the loss .* is not finite$"):
+        run_ablation(ablation, faces, make_faces(35, seed=1), tmp_path, CPU)
+    words = "no-erase, seed 3: high; with --ideas without no-erase"
+    with pytest.raises(DivergedError, match=words), module.naming("no-erase", 3):
+        raise DivergedError("high")

@@ -49,3 +49,12 @@ def test_accuracy_against_coverage_begins_with_enough_answers(count: int, least:
 
 def test_a_model_without_a_mistake_has_a_page() -> None:
     assert draw_mistakes(answer(make_faces(7))).figure.axes
+
+
+def test_augmented_faces_are_exposed_as_the_recipe_says() -> None:
+    def draw(exposure: float) -> np.ndarray:
+        recipe = Recipe(epochs=1, exposure=exposure)
+        axes = draw_augmented(answer(make_faces(28)), asdict(recipe)).figure.axes
+        return np.stack([np.asarray(axis.get_images()[0].get_array()) for axis in axes])
+
+    assert not np.array_equal(draw(0.0), draw(2.0))

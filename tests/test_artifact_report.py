@@ -1,6 +1,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import torch
 
 from search.config import RECIPES
@@ -59,3 +60,13 @@ def test_the_page_tells_of_seeds_and_blending(artifact: Path, data: Path, tmp_pa
     assert "The weights lie 25% of the way" in text
     assert "<tr><td>4</td><td>70.00%</td><td></td><td>0.9000</td></tr>" in text
     assert '<tr class="own"><td>7</td><td>72.00%</td><td>69.00%</td><td>0.8000</td></tr>' in text
+
+
+@pytest.mark.parametrize(("split", "ranked"), [("validation", True), ("train", False)])
+def test_accuracy_on_the_train_split_has_no_place_beside_published_figures(
+    split: str, ranked: bool, artifact: Path, data: Path, tmp_path: Path
+) -> None:
+    facts = {"data": {"name": "FER2013"}, "parameters": 1_000_000}
+    write_card(artifact, load_artifact(artifact).card | facts)
+    page = write_artifact_report(artifact, data, tmp_path / "out", torch.device("cpu"), split)
+    assert ("Table III" in page.read_text()) is ranked

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,21 @@ def test_so_are_all_malformed_lines_of_a_csv_file_once(tmp_path: Path) -> None:
         ("3", "unknown label '9'"),
         ("4", "unknown usage 'Odd'"),
     ]
+
+
+def test_a_file_whose_name_is_not_utf8_is_listed(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_folder(data, "train", make_faces(14))
+    (data / "train" / "sad" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no image")
+    write_audit(data, out)
+    (row,) = read_faults(out, "unreadable")
+    assert row["file"] == r"train/sad/caf\udce9.png"
+    assert r"caf\udce9.png" in (out / "audit.html").read_text()
+
+
+def test_a_malformed_line_of_an_absent_split_is_listed_with_the_next_one(tmp_path: Path) -> None:
+    face = " ".join(["7"] * 48**2)
+    lines = ["emotion,pixels,Usage", f"3,{face},Odd", f"3,{face},PublicTest"]
+    (tmp_path / "faces.csv").write_text("\n".join(lines))
+    write_audit(tmp_path / "faces.csv", tmp_path / "out")
+    assert [row["line"] for row in read_faults(tmp_path / "out", "unreadable")] == ["2"]

@@ -87,9 +87,15 @@ def test_the_same_seed_gives_the_same_faces() -> None:
 def test_erasing_blanks_one_rectangle() -> None:
     images = torch.ones(200, 1, 48, 48)
     erased = erase(images, 0.5, torch.Generator().manual_seed(0))
-    areas = (erased == 0).flatten(1).sum(1)
-    assert 70 <= (areas > 0).sum() <= 130
-    assert areas.max() <= (0.45 * 48 + 1) ** 2
+    blank = (erased == 0)[:, 0]
+    rows, columns = blank.any(2), blank.any(1)
+    assert 70 <= rows.any(1).sum() <= 130
+    # All of the rows and columns that it touches, so one rectangle where these are without a gap.
+    assert torch.equal(blank, rows[:, :, None] & columns[:, None, :])
+    for side in (rows, columns):
+        assert (side.int().diff(prepend=torch.zeros(200, 1), dim=1) > 0).sum(1).max() <= 1
+        found = side.sum(1)[side.any(1)]
+        assert found.min() >= 0.15 * 48 - 1 and found.max() <= 0.45 * 48 + 1
 
 
 def test_each_image_gets_its_own_blur() -> None:

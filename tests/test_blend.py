@@ -69,3 +69,11 @@ def test_what_is_blended_is_not_overwritten(
         assert blend(data, artifact, run, 0.5, folder) == 1
         assert "the folder of what is blended" in capsys.readouterr().err
     assert load_artifact(run).card == before
+
+
+def test_a_blend_is_not_blended_again(
+    data: Path, artifact: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_card(run, load_artifact(run).card | {"blend": 0.25})
+    assert blend(data, artifact, run, 0.5, tmp_path / "out") == 1
+    assert f"{run}: is a blend itself" in capsys.readouterr().err

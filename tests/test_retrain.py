@@ -3,15 +3,17 @@
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from search.data.splits import load_split
 from search.errors import TrainingError
+from search.retraining import retrain as module
 from search.retraining.retrain import retrain
 from search.training.recipe import Recipe
-from service.artifact import load_artifact
+from service.artifact import load_artifact, write_card
 from tests.conftest import TINY
 
 
@@ -40,3 +42,27 @@ def test_a_training_learns_from_copies_as_its_recipe_says(
     cpu = torch.device("cpu")
     folder = retrain(data, TINY, recipe, tmp_path, name="tiny", seed=0, device=cpu)
     assert load_artifact(folder).card["data"]["train_sha256"] == wanted
+
+
+def test_a_finished_training_is_measured_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, cpu = Recipe(epochs=1, batch_size=16), torch.device("cpu")
+    train = partial(retrain, data, TINY, recipe, tmp_path, seed=0, device=cpu)
+    measured: list[Path] = []
+    finish = module.finish_artifact
+
+    def note(folder: Path, *arguments: Any) -> None:
+        measured.append(folder)
+        finish(folder, *arguments)
+
+    monkeypatch.setattr(module, "finish_artifact", note)
+    folder = train(name="tiny")
+    card = load_artifact(folder).card
+    assert train(name="tiny") == folder
+    assert len(measured) == 1 and load_artifact(folder).card == card
+    # Stopped while it was measured; and under another name.
+    write_card(folder, {name: fact for name, fact in card.items() if name != "robustness"})
+    train(name="tiny")
+    train(name="other")
+    assert len(measured) == 3 and load_artifact(folder).card["name"] == "other"

@@ -1,5 +1,7 @@
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ import torch
 
 from search.config import RECIPES
 from search.data.faces import Faces
-from search.errors import TrainingError
+from search.errors import StoppedError, TrainingError
 from search.stop import StopWish
-from search.training.checkpoint import Clock
+from search.training import train as module
+from search.training.checkpoint import Clock, write_checkpoint
 from search.training.epoch import resume_epoch, train_epoch
 from search.training.inference import measure, on_device, predict_logits
 from search.training.plan import Plan, current_commit, start
@@ -49,6 +52,31 @@ def test_a_killed_run_resumes_to_the_same_weights(faces: Faces, tmp_path: Path) 
     for one, other in ((whole.network, resumed.network), (whole.average, resumed.average)):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_a_stop_while_the_last_checkpoint_is_written_is_heeded(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_and_stop(*arguments: Any) -> None:
+        write_checkpoint(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    plan, checkpoint = plan_for(faces, replace(FAST, epochs=1)), tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_checkpoint", write_and_stop)
+        with pytest.raises(StoppedError):
+            fit(plan, faces, faces, CPU, checkpoint=checkpoint)
+    assert fit(plan, faces, faces, CPU, checkpoint=checkpoint).finished
+
+
+def test_a_finished_run_keeps_the_machine_that_trained_it(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, checkpoint = plan_for(faces, replace(FAST, epochs=1)), tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "tell_machine", lambda _: {"device": "another"})
+        fit(plan, faces, faces, CPU, checkpoint=checkpoint)
+    assert fit(plan, faces, faces, CPU, checkpoint=checkpoint).machine == {"device": "another"}
 
 
 def test_an_epochs_speed_counts_the_time_before_a_stop(faces: Faces) -> None:
@@ -261,8 +289,11 @@ def test_distilling_and_teachers_need_each_other(
 
 
 def test_the_seed_fixes_the_weights(faces: Faces) -> None:
-    first, second = (next(start(plan_for(faces), CPU).network.parameters()) for _ in range(2))
+    first, second, third = (
+        next(start(plan_for(faces, seed=seed), CPU).network.parameters()) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, second)
+    assert not torch.equal(first, third)
 
 
 def test_a_container_without_git_names_its_commit(

@@ -1,6 +1,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from search.study.run import run_search
 from search.study.space import SPACES, Candidate
 from search.study.storage import connect
 from search.study.study import Protocol, find_study
-from search.study.trial_checkpoint import find_folder, read_epochs, trial_checkpoint
+from search.study.trial_checkpoint import discard, find_folder, read_epochs, trial_checkpoint
 from search.training import train
 from search.training.epoch import train_epoch
+from search.training.plan import Plan
 from search.training.recipe import Recipe
 from service.network import PlainConfig
-from tests.conftest import make_faces, write_folder
+from tests.conftest import TINY, make_faces, write_folder
 
 EPOCHS = 3
 
@@ -144,10 +146,39 @@ def test_a_slot_that_is_still_trained_elsewhere_is_left_alone(tmp_path: Path) ->
 
 
 def test_a_checkpoint_of_another_trial_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "3.pt"
-    torch.save({"plan": {"recipe": {"epochs": 1}, "seed": 1}, "run": {"history": [{}]}}, path)
-    assert read_epochs(path, {"seed": 2, "validation_digest": ""}) == []
+    path, faces, history = tmp_path / "3.pt", make_faces(7), [{"epoch": 1.0}]
+    plan = Plan(TINY, Recipe(epochs=1), 1, faces.digest())
+    torch.save({"plan": plan.fields(faces), "run": {"history": history}}, path)
+    assert read_epochs(path, plan.fields(faces)) == history
+    assert read_epochs(path, replace(plan, seed=2).fields(faces)) == []
     assert not path.exists()
+
+
+def test_a_torn_checkpoint_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "3.pt"
+    path.write_bytes(b"torn")
+    assert read_epochs(path, {}) == []
+    assert not path.exists()
+
+
+def test_only_what_the_given_slots_left_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "s.db.trials" / "study-a"
+    folder.mkdir(parents=True)
+    for name in ("0.pt", "1.lock", "70.pt"):
+        (folder / name).touch()
+    discard(folder, range(60))
+    assert [file.name for file in folder.iterdir()] == ["70.pt"]
+    discard(folder, range(100))
+    assert not folder.parent.exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_no_fault_of_the_trial(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StudyError, match="no checkpoint can be written, Not a directory"),
+        trial_checkpoint(tmp_path / "file" / "study", 3),
+    ):
+        pass
 
 
 def test_only_sqlite_has_a_folder_beside_it() -> None:

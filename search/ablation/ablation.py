@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from search.ablation.effect import Effect
 from search.ablation.ideas import BASE, apply_idea
 from search.claim import claim
 from search.data.faces import Faces
-from search.errors import TrainingError
+from search.errors import DivergedError, TrainingError
 from search.training.plan import Plan, choose_faces
 from search.training.recipe import Recipe
 from search.training.train import fit
@@ -118,7 +119,8 @@ def train_missing(
             found = read_run(path, plan.fields(splits[1]))
             if found is None and mine:
                 print(f"run {number} of {len(plans)}: {run[0]}, seed {run[1]}", flush=True)
-                found = train_run(ablation, plan, splits, path, device)
+                with naming(*run):
+                    found = train_run(ablation, plan, splits, path, device)
         if found:
             figures[run] = found
     return figures
@@ -153,6 +155,16 @@ def make_plans(ablation: Ablation, train: Faces) -> dict[Run, Plan]:
             teachers=tuple(ablation.teachers) if recipe.distill else (),
         )
     return plans
+
+
+@contextmanager
+def naming(idea: str, seed: int) -> Iterator[None]:
+    """Name the run whose training diverges."""
+    try:
+        yield
+    except DivergedError as error:
+        hint = "" if idea == BASE else f"; with --ideas without {idea} the same command goes on"
+        raise DivergedError(f"{idea}, seed {seed}: {error}{hint}") from None
 
 
 def train_run(

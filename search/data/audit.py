@@ -46,11 +46,12 @@ def audit_splits(data: Path) -> dict[str, Audit]:
     """Look through every split that is there.
 
     Raises:
-        DataError: there is no split at all, or one without a readable image.
+        DataError: there is no split at all, or no image that can be read.
     """
     audits: dict[str, Audit] = {}
     earlier: dict[bytes, str] = {}
     listed: set[str] = set()
+    lost: list[FaceError] = []
     for split in USAGES:
         found: list[FaceError] = []
         try:
@@ -61,11 +62,15 @@ def audit_splits(data: Path) -> dict[str, Audit]:
         unreadable = [error for error in found if error.place not in listed]
         listed |= {error.place for error in unreadable}
         if faces:
-            audits[split] = replace(audit_faces(faces, places, earlier), unreadable=unreadable)
+            audit = audit_faces(faces, places, earlier)
+            audits[split] = replace(audit, unreadable=[*lost, *unreadable])
+            lost = []
             for pixels, place in zip(faces.pixels(), places, strict=True):
                 earlier.setdefault(pixels, place)
-        elif unreadable:
-            raise unreadable[0]
+        else:
+            lost += unreadable
+    if not audits and lost:
+        raise lost[0]
     if not audits:
         raise DataError(f"{data}: no split of FER2013")
     return audits

@@ -12,10 +12,10 @@ from search.evaluation.evaluate import Evaluation
 from search.evaluation.scores import FEWEST, cover, least_coverage, reliability, wilson
 from search.report.faces_figure import draw_faces
 from search.report.page import Picture
-from search.training.augment import augment
+from search.training.augment import draw_views
 from search.training.recipe import recipe_from_dict
 from service.labels import LABELS
-from service.preprocess import standardize
+from service.preprocess import IMAGE_SIZE
 
 MISTAKES: Final = 32
 """Most confident mistakes on the page."""
@@ -110,9 +110,9 @@ def draw_mistakes(result: Evaluation) -> Picture:
 def draw_augmented(result: Evaluation, recipe: dict[str, Any]) -> Picture:
     """Faces as the training saw such, under the recipe on the card; one must not be blank."""
     faces = result.faces.select(np.repeat(pick_examples(result.faces), 8))
-    images = standardize(torch.from_numpy(faces.images)[:, None])
+    images = torch.from_numpy(faces.images)[:, None]
     generator = torch.Generator().manual_seed(0)
-    views = augment(images, recipe_from_dict(recipe), images.shape[-1], generator)[:, 0].numpy()
+    views = draw_views(images, recipe_from_dict(recipe), IMAGE_SIZE, generator)[:, 0].numpy()
     low, high = views.min((1, 2), keepdims=True), views.max((1, 2), keepdims=True)
     grey = (views - low) / np.maximum(high - low, 1e-6) * 255
     words = [LABELS[label] for label in faces.labels]

@@ -67,7 +67,8 @@ def write_artifact_report(
         ),
         tabulate_classes(plain),
     ]
-    if card.get("data", {}).get("name") == "FER2013":
+    # Accuracy on what a network learnt from has no place beside theirs.
+    if card.get("data", {}).get("name") == "FER2013" and split != "train":
         parts += rank(plain.accuracy, split, card) if is_of_card(data, card) else [UNRANKED]
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]))

@@ -142,7 +142,8 @@ def spread(found: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]
 
 def write_faults(path: Path, audits: Mapping[str, Audit], place: str) -> None:
     """One csv row a fault; `place` is the name of the column that says where the image stands."""
-    with path.open("w", newline="") as file:
+    # File names need not be UTF-8.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["split", place, "label", "fault", f"other_{place}", "reason"])
         for split, audit in audits.items():

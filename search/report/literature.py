@@ -66,7 +66,7 @@ def rank(accuracy: float, split: str, card: Mapping[str, Any]) -> list[Table]:
     caption = "As published, on the test split."
     if split != "test":
         caption += (
-            f" This model's figure is of the {split} split, where the paper's has 69.96 %:"
+            " This model's figure is of the validation split, where the paper's has 69.96 %:"
             " its place is a hint, no rank. With the test split at hand, --split test gives one."
         )
     return [

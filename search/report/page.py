@@ -82,7 +82,7 @@ def write_page(path: Path, title: str, parts: Sequence[Picture | Table]) -> None
         '<meta name="viewport" content="width=device-width">'
         f"<style>{STYLE}</style><h1>{heading}</h1>{body}</html>\n"
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _picture(picture: Picture, folder: Path) -> str:

@@ -23,8 +23,13 @@ from search.report.study_tables import (
     tabulate_front,
     tabulate_protocol,
 )
-from search.retraining.lineage import find_confirmation, pick_trial
-from search.study.confirmation import Confirmed, best_trials, rank_confirmed
+from search.study.confirmation import (
+    Confirmed,
+    best_trials,
+    find_confirmation,
+    pick_trial,
+    rank_confirmed,
+)
 from search.study.outcome import (
     front_trials,
     has_several,

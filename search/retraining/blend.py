@@ -37,8 +37,8 @@ def blend(start: Path, run: Path, share: float, out: Path) -> None:
 
     Raises:
         ArtifactError: one of both does not pass its checks, or `out` cannot be written.
-        OptionsError: the run did not start there, the share is not between 0 and 1, or `out` is
-            the folder of one of both.
+        OptionsError: the run did not start there, or is a blend itself; the share is not between
+            0 and 1; or `out` is the folder of one of both.
         OSError: the curve cannot be copied.
     """
     if not 0 < share < 1:
@@ -48,6 +48,8 @@ def blend(start: Path, run: Path, share: float, out: Path) -> None:
     first, last = load_artifact(start), load_artifact(run)
     if last.card.get("start_from") != first.card["weights_sha256"]:
         raise OptionsError(f"{run}: was not trained from {start}")
+    if "blend" in last.card:
+        raise OptionsError(f"{run}: is a blend itself; --run takes the artifact of a training")
     network = last.network
     weights = zip(network.state_dict().values(), first.network.state_dict().values(), strict=True)
     for own, other in weights:

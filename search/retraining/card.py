@@ -1,15 +1,10 @@
 """The card of a trained network: what it is, what it was made from, and on what terms."""
 
-import platform
 from dataclasses import asdict
 from typing import Any, Final
 
-import torch
-
 from search.data.faces import Faces
-from search.training.distributed import world
 from search.training.plan import Plan, Run
-from service.device import pick_precision
 from service.network import count_flops, count_parameters
 
 FER2013_VALIDATION: Final = "ac459d71fc236fb7e22a8c010486a35597d4e4a09336c94cec68dce9909a50b7"
@@ -34,19 +29,6 @@ def find_terms(validation_digest: str) -> dict[str, str]:
     return FER2013_TERMS if validation_digest == FER2013_VALIDATION else OTHER_TERMS
 
 
-def tell_machine(run: Run) -> dict[str, Any]:
-    """What a run's weights depend on besides its plan, as it was at the end."""
-    device = next(run.network.parameters()).device
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "torch": str(torch.__version__),
-        "device": gpu or f"CPU, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "precision": str(pick_precision(device)).removeprefix("torch."),
-        "processes": world(),
-    }
-
-
 def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, Any]:
     """The card's facts about a finished run."""
     last = run.history[-1]
@@ -67,7 +49,7 @@ def describe(plan: Plan, run: Run, validation: Faces, name: str) -> dict[str, An
             "terms": data["terms"],
         },
         "commit": run.commit,
-        "trained_with": tell_machine(run),
+        "trained_with": run.machine,
         "licence": data["licence"],
         "metrics": {
             "validation": {

@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from optuna import Study
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
-from search.errors import StudyError
-from search.study.confirmation import Confirmed, best_trials, confirmation_name, rank_confirmed
-from search.study.outcome import read_accuracy, tell_none_complete
+from search.study.confirmation import Confirmed, find_confirmation, pick_trial, rank_confirmed
+from search.study.outcome import read_accuracy
 from search.study.slots import count_settled
 from search.study.storage import connect
 from search.study.study import find_study
@@ -64,31 +61,6 @@ def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
     )
 
 
-def pick_trial(
-    study: Study, ranked: Sequence[Confirmed], number: int | None
-) -> tuple[FrozenTrial, str]:
-    """The trial and what chose it: `number`, `confirmation` or `search`.
-
-    Args:
-        study: of the trials.
-        ranked: its confirmed configurations, best first.
-        number: of the trial to take, if not the best.
-
-    Raises:
-        StudyError: there is no such complete trial.
-    """
-    complete = {trial.number: trial for trial in best_trials(study)}
-    if number is not None:
-        if number not in complete:
-            raise StudyError(f"study {study.study_name} has no complete trial {number}")
-        return complete[number], "number"
-    if not complete:
-        raise StudyError(tell_none_complete(study))
-    if ranked:
-        return complete[ranked[0].trial], "confirmation"
-    return next(iter(complete.values())), "search"
-
-
 def tell_confirmation(ranked: Sequence[Confirmed], trial: FrozenTrial) -> dict[str, Any]:
     """What confirmed the trial, as a part of its lineage; empty where nothing did."""
     found = next((confirmed for confirmed in ranked if confirmed.trial == trial.number), None)
@@ -97,11 +69,3 @@ def tell_confirmation(ranked: Sequence[Confirmed], trial: FrozenTrial) -> dict[s
     error = None if math.isnan(found.standard_error) else found.standard_error
     facts = {"accuracies": list(found.values), "mean": found.mean, "standard_error": error}
     return {"confirmation": facts}
-
-
-def find_confirmation(storage: RDBStorage, name: str) -> Study | None:
-    """The study that confirms the named one, or None before it was begun."""
-    try:
-        return find_study(storage, confirmation_name(name))[0]
-    except StudyError:
-        return None

@@ -1,5 +1,6 @@
 """The long training of one network: checkpoint, curves, artifact."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from search.training.plan import Plan, Run, choose_faces
 from search.training.recipe import Recipe
 from search.training.train import fit
 from search.training.training_progress import TrainingProgress
-from service.artifact import HISTORY_FILE, Artifact, load_artifact, save_artifact
+from service.artifact import HISTORY_FILE, Artifact, ArtifactError, load_artifact, save_artifact
 from service.network import NetworkConfig, config_from_dict
 
 
@@ -98,9 +99,27 @@ def retrain(
             facts = describe(plan, run, validation, name)
             if lineage:
                 facts["search"] = lineage
-            write_artifact(out / "artifact", plan, run, facts)
-            finish_artifact(out / "artifact", data, device)
+            if is_measured(out / "artifact", facts, run):
+                print("was finished before", flush=True)
+            else:
+                write_artifact(out / "artifact", plan, run, facts)
+                finish_artifact(out / "artifact", data, device)
     return out / "artifact"
+
+
+def is_measured(folder: Path, facts: dict[str, Any], run: Run) -> bool:
+    """Whether the artifact is of this very run and its card has all figures."""
+    try:
+        found = load_artifact(folder)
+    except (ArtifactError, OSError):
+        return False
+    # Through JSON, where tuples are lists. Measuring changes two, and adds others.
+    known = json.loads(json.dumps(facts))
+    if any(found.card.get(key) != known[key] for key in known.keys() - {"metrics", "temperature"}):
+        return False
+    weights, kept = run.average.state_dict(), found.network.state_dict()
+    same = all(torch.equal(weights[name].cpu(), kept[name]) for name in kept)
+    return same and "robustness" in found.card and (folder / HISTORY_FILE).exists()
 
 
 @contextmanager

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna import Study, create_trial
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.evaluation.seeds import OverSeeds
-from search.study.outcome import front_trials, has_several, read_accuracy
+from search.study.outcome import front_trials, has_several, read_accuracy, tell_none_complete
 from search.study.sampler import derive_seed
 from search.study.slots import group_slots, settled_trials
+from search.study.study import find_study
 
 SEEDS_PER_SLOT = 1000
 """Slot of a confirmation: the confirmed slot times this, plus the index of the seed."""
@@ -159,3 +161,36 @@ def _confirm(trial: FrozenTrial, repeats: Sequence[FrozenTrial]) -> Confirmed:
         values=tuple(map(read_accuracy, repeats)),
         unseen=statistics.fmean(told) if len(told) == len(repeats) else None,
     )
+
+
+def find_confirmation(storage: RDBStorage, name: str) -> Study | None:
+    """The study that confirms the named one, or None before it was begun."""
+    try:
+        return find_study(storage, confirmation_name(name))[0]
+    except StudyError:
+        return None
+
+
+def pick_trial(
+    study: Study, ranked: Sequence[Confirmed], number: int | None
+) -> tuple[FrozenTrial, str]:
+    """The trial and what chose it: `number`, `confirmation` or `search`.
+
+    Args:
+        study: of the trials.
+        ranked: its confirmed configurations, best first.
+        number: of the trial to take, if not the best.
+
+    Raises:
+        StudyError: there is no such complete trial.
+    """
+    complete = {trial.number: trial for trial in best_trials(study)}
+    if number is not None:
+        if number not in complete:
+            raise StudyError(f"study {study.study_name} has no complete trial {number}")
+        return complete[number], "number"
+    if not complete:
+        raise StudyError(tell_none_complete(study))
+    if ranked:
+        return complete[ranked[0].trial], "confirmation"
+    return next(iter(complete.values())), "search"

@@ -76,4 +76,4 @@ def fill(search: Search, phase: Phase) -> None:
                 fill_by_workers(search, phase, study)
         finally:
             close_surplus(study, storage, phase.wanted)
-    discard(find_folder(search.storage, phase.name))
+    discard(find_folder(search.storage, phase.name), phase.wanted)

@@ -1,5 +1,7 @@
 """One trial: a configuration drawn, trained for some epochs, measured on validation."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -55,17 +57,7 @@ def train_trial(
         StudyError: there are too few faces for a batch, or a checkpoint cannot be written.
         StoppedError: a signal asked to stop; all is in the checkpoint.
     """
-    candidate = SPACES[protocol.space](trial, protocol.epochs)
-    check_cost(trial, candidate, protocol)
-    seed = trial.user_attrs.get("seed", derive_seed(protocol.seed, trial.user_attrs["slot"]))
-    trial.set_user_attr("training_seed", seed)
-    faces = choose_faces(candidate.recipe, train)
-    try:
-        check_batches(candidate.recipe, len(faces))
-    except TrainingError as error:
-        # No other trial could do better, and the slot is for when there are more faces.
-        raise StudyError(str(error)) from None
-    plan = Plan(candidate.network, candidate.recipe, seed, faces.digest())
+    plan, faces = make_plan(trial, protocol, train)
 
     def report(history: list[dict[str, float]]) -> None:
         figures = history[-1]
@@ -81,12 +73,46 @@ def train_trial(
         for figures in read_epochs(checkpoint, plan.fields(validation)):
             report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
     clock = Clock(INTERVAL, edges=False)
-    try:
+    with failures_told():
         run = fit(
             plan, faces, validation, device, checkpoint=checkpoint, clock=clock, report=report
         )
+    record_figures(trial, run.history[-1])
+    accuracy = run.history[-1]["validation_accuracy"]
+    return (accuracy, trial.user_attrs["flops"]) if has_several(trial.study) else (accuracy,)
+
+
+def make_plan(trial: Trial, protocol: Protocol, train: Faces) -> tuple[Plan, Faces]:
+    """Draw the configuration and record it; what is to be trained, and on which faces.
+
+    Raises:
+        TrialPruned: it is beyond the protocol's bounds.
+        StudyError: there are too few faces for a batch.
+    """
+    candidate = SPACES[protocol.space](trial, protocol.epochs)
+    check_cost(trial, candidate, protocol)
+    seed = trial.user_attrs.get("seed", derive_seed(protocol.seed, trial.user_attrs["slot"]))
+    trial.set_user_attr("training_seed", seed)
+    faces = choose_faces(candidate.recipe, train)
+    try:
+        check_batches(candidate.recipe, len(faces))
+    except TrainingError as error:
+        # No other trial could do better, and the slot is for when there are more faces.
+        raise StudyError(str(error)) from None
+    return Plan(candidate.network, candidate.recipe, seed, faces.digest()), faces
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """What ends a training, as an error of the trial or of the study.
+
+    Raises:
+        StudyError: a checkpoint cannot be written, which says nothing of the configuration.
+        TrialFailedError: out of memory, or a loss that is not finite.
+    """
+    try:
+        yield
     except CheckpointError as error:
-        # A full disk says nothing of the configuration.
         raise StudyError(str(error)) from None
     except TrainingError as error:
         raise TrialFailedError(str(error)) from None
@@ -94,14 +120,17 @@ def train_trial(
         if not is_out_of_memory(error):
             raise
         raise TrialFailedError("out of memory") from None
-    last = run.history[-1]
-    # Not epoch by epoch: a trial that was stopped after its last one has nothing to report.
+
+
+def record_figures(trial: Trial, last: Mapping[str, float]) -> None:
+    """Keep the last epoch's figures with the trial.
+
+    Not epoch by epoch: a trial that was stopped after its last one has nothing to report.
+    """
     trial.set_user_attr("images_per_second", round(last["images_per_second"], 1))
     trial.set_user_attr("train_accuracy", last["accuracy"])
     if "unseen_accuracy" in last:
         trial.set_user_attr("unseen_accuracy", last["unseen_accuracy"])
-    accuracy = last["validation_accuracy"]
-    return (accuracy, trial.user_attrs["flops"]) if has_several(trial.study) else (accuracy,)
 
 
 def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:

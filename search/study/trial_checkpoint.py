@@ -1,8 +1,8 @@
 """A trial's state on disk, so that a stopped one goes on in its epoch and not from nothing."""
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from optuna import TrialPruned
 
 from search.claim import claim
-from search.errors import CheckpointError, TrialFailedError
+from search.errors import CheckpointError, StudyError, TrialFailedError
 from search.study.storage import find_file
 from search.training.checkpoint import read_checkpoint
 
@@ -33,13 +33,20 @@ def trial_checkpoint(folder: Path | None, slot: int) -> Iterator[Path | None]:
     """The place of a slot's checkpoint, which goes once the slot is settled.
 
     None without a folder, and where another process, taken for dead, still trains the slot.
+
+    Raises:
+        StudyError: nothing can be written there, which says nothing of the configuration.
     """
     if folder is None:
         yield None
         return
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{slot}.pt"
-    with claim(path.with_suffix(".lock")) as mine:
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            mine = stack.enter_context(claim(path.with_suffix(".lock")))
+        except OSError as error:
+            raise StudyError(f"{folder}: no checkpoint can be written, {error.strerror}") from None
         settled = True
         try:
             yield path if mine else None
@@ -64,9 +71,12 @@ def read_epochs(checkpoint: Path, plan: Mapping[str, Any]) -> list[dict[str, flo
     return history
 
 
-def discard(folder: Path | None) -> None:
-    """Remove what slots left that were settled elsewhere."""
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            folder.parent.rmdir()
+def discard(folder: Path | None, slots: Iterable[int]) -> None:
+    """Remove what these slots left that were settled elsewhere; the folder, too, if it is empty."""
+    if folder is None:
+        return
+    with suppress(OSError):
+        for slot, ending in product(slots, (".pt", ".lock")):
+            (folder / f"{slot}{ending}").unlink(missing_ok=True)
+        folder.rmdir()
+        folder.parent.rmdir()

@@ -5,10 +5,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from search.training.recipe import Recipe
+from service.preprocess import standardize
 
 ERASED_SIDE = (0.15, 0.45)
 """Range of an erased rectangle's sides, as shares of the image's side."""
-
 
 BLUR_REACH = 6
 """Pixels either way that a blur's kernel takes in: three standard deviations of the largest."""
@@ -34,6 +34,22 @@ def augment(images: Tensor, recipe: Recipe, size: int, generator: torch.Generato
         deviations = draw_deviations(len(images), recipe.noise, generator)
         warped = add_noise(warped, deviations, generator)
     return erase(warped, recipe.erase, generator)
+
+
+def draw_views(images: Tensor, recipe: Recipe, size: int, generator: torch.Generator) -> Tensor:
+    """Faces as a training sees them: another exposure, then `augment` of what is standardised.
+
+    Args:
+        images: uint8, grey levels 0 to 255, shape (N, 1, H, W).
+        recipe: how far to go.
+        size: side of the result.
+        generator: source of randomness, on the images' device.
+
+    Returns:
+        Float32, shape (N, 1, size, size).
+    """
+    exposed = expose(images, recipe.exposure, generator)
+    return augment(standardize(exposed), recipe, size, generator)
 
 
 def expose(images: Tensor, stops: float, generator: torch.Generator) -> Tensor:

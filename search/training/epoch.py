@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from search.errors import TrainingError
+from search.errors import DivergedError
 from search.stop import StopWish
-from search.training.augment import augment, expose
+from search.training.augment import draw_views
 from search.training.distributed import average_over_processes, own_part, rank
 from search.training.mix import mix
 from search.training.optimizer import rate_factor
@@ -19,7 +19,6 @@ from search.training.plan import Plan, Run
 from search.training.recipe import Recipe
 from search.training.step import Step, set_rates, update_average
 from service.labels import LABELS
-from service.preprocess import standardize
 
 
 def train_epoch(
@@ -56,8 +55,7 @@ def train_epoch(
             return {}
         rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         set_rates(run.optimizers, rate_factor(recipe, run.epoch + (step + 1) / steps))
-        exposed = expose(images[rows], recipe.exposure, generator)
-        batch = augment(standardize(exposed), recipe, size, generator)
+        batch = draw_views(images[rows], recipe, size, generator)
         draw = np.random.default_rng((plan.seed, run.epoch, step))
         batch, wanted = mix(batch, targets[rows], recipe, draw)
         totals += train_step(*map(own_part, (batch, labels[rows], wanted)))
@@ -65,7 +63,7 @@ def train_epoch(
     loss, accuracy = (average_over_processes(totals) / steps).tolist()
     seconds = before + time.perf_counter() - started
     if not math.isfinite(loss):
-        raise TrainingError(f"the loss of epoch {run.epoch + 1} is not finite")
+        raise DivergedError(f"the loss of epoch {run.epoch + 1} is not finite")
     pace = steps * recipe.batch_size / seconds
     figures = {"loss": loss, "accuracy": accuracy, "images_per_second": pace}
     return {"epoch": run.epoch + 1, **figures}

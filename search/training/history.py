@@ -1,9 +1,11 @@
 """A training's curve on disk: a csv of figures, a row an epoch."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from search.errors import DataError
 from service.artifact import HISTORY_FILE, write_whole
 
 Columns = dict[str, list[float]]
@@ -15,20 +17,23 @@ def read_history(path: Path) -> Columns:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: a figure is no number.
+        DataError: it is torn, or a figure is no number.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    try:
+        rows = list(csv.DictReader(path.read_text().splitlines(), strict=True))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    except (csv.Error, TypeError, ValueError):
+        raise DataError(f"{path}: not a table of figures, a row an epoch") from None
 
 
 def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     """Replace a file by the figures that all epochs have: a newer version may have added some."""
     names = [name for name in history[0] if all(name in figures for figures in history)]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_whole(path, file.getvalue().encode())
 
 
 def copy_history(run: Path, out: Path) -> None:

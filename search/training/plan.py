@@ -78,21 +78,25 @@ class Run:
     """A training run's state between two steps.
 
     Attributes:
+        epochs: to train in all.
         network: being trained.
         average: moving average of its weights; measured, and kept in the end.
         optimizers: one or two, by the recipe.
         commit: the code that the run was started with.
+        machine: on which it was trained last; empty where an older version trained it.
         forward: the network as it is called: itself, compiled, or spread over processes.
         tutor: mixes the teachers' answers for a batch into its targets, by the recipe.
         history: the figures of each finished epoch.
         pause: where within the next epoch the run was stopped; empty between epochs.
     """
 
+    epochs: int
     network: nn.Module
     average: nn.Module
     optimizers: list[torch.optim.Optimizer]
     commit: str
     forward: Callable[[Tensor], Tensor]
+    machine: dict[str, Any] = field(default_factory=dict)
     tutor: Callable[[Tensor, Tensor], Tensor] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     pause: dict[str, Any] = field(default_factory=dict)
@@ -101,6 +105,11 @@ class Run:
     def epoch(self) -> int:
         """Finished epochs."""
         return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are."""
+        return self.epoch == self.epochs
 
     def compile(self) -> None:
         """Let the network, and the teachers, be fused at the first steps of each image size."""
@@ -132,6 +141,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "commit": self.commit,
+            "machine": self.machine,
             "history": self.history,
             "pause": self.pause,
         }
@@ -148,7 +158,7 @@ class Run:
                 if "capturable" in group:
                     group["capturable"] = False
         self.commit, self.history = state["commit"], state["history"]
-        self.pause = state.get("pause", {})
+        self.pause, self.machine = state.get("pause", {}), state.get("machine", {})
 
 
 def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) -> Run:
@@ -167,7 +177,7 @@ def start(plan: Plan, device: torch.device, initial: nn.Module | None = None) ->
         network.load_state_dict(initial.state_dict())
     average.load_state_dict(network.state_dict())
     optimizers = make_optimizers(network, plan.recipe)
-    return Run(network, average, optimizers, current_commit(), forward=network)
+    return Run(plan.recipe.epochs, network, average, optimizers, current_commit(), forward=network)
 
 
 def choose_faces(recipe: Recipe, train: Faces) -> Faces:

@@ -13,6 +13,7 @@ from search.training.checkpoint import Clock, read_checkpoint, write_checkpoint
 from search.training.distributed import rank, world, wrap
 from search.training.epoch import train_epoch
 from search.training.inference import measure, on_device
+from search.training.machine import tell_machine
 from search.training.plan import Plan, Run, check_batches, start
 from search.training.step import make_step
 from search.training.targets import Tutor, make_targets
@@ -68,10 +69,11 @@ def fit(
     run, known = start(plan, device, initial), plan.fields(validation)
     if checkpoint and checkpoint.exists():
         run.restore(read_checkpoint(checkpoint, known))
-        if run.epoch == plan.recipe.epochs:
+        if run.finished:
             if rank() == 0:
                 begin(float(run.epoch))
             return run
+    run.machine = tell_machine(device)
     run.forward = wrap(run.network)
     if plan.recipe.consistent and teachers:
         run.tutor = Tutor(plan.recipe, teachers, device)
@@ -85,16 +87,17 @@ def fit(
         begin(run.epoch + run.pause.get("step", 0) / (len(train) // plan.recipe.batch_size))
     clock, step = clock or Clock(), make_step(run)
     with catch_stop() if checkpoint and world() == 1 else nullcontext(StopWish()) as wish:
-        while run.epoch < plan.recipe.epochs:
+        while not run.finished:
             figures = train_epoch(run, plan, step, images, labels, targets=targets, stop=wish)
             if figures:
                 run.history.append(figures | measure(run.average, *held_out, unseen))
             if figures and rank() == 0:
                 report(run.history)
-            # A wish that comes while this is written is heeded after the next step.
-            stopping, ended = bool(wish), run.epoch == plan.recipe.epochs
+            # A wish that comes while this is written is heeded after the next step, if any.
+            stopping, ended = bool(wish), run.finished
             if checkpoint and rank() == 0 and (stopping or clock.due(ended)):
                 write_checkpoint(checkpoint, known, run.state())
+                stopping = stopping or (ended and bool(wish))
             if stopping:
                 raise wish.error()
     return run

@@ -1,0 +1,62 @@
+"""The command `ablate`."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.commands.arguments import add_data, add_device, add_set, add_teacher, positive
+from search.config import NETWORKS, RECIPES
+from search.training.recipe import adapt, set_fields
+
+if TYPE_CHECKING:
+    from search.commands.arguments import Commands
+
+
+def add_ablate(commands: "Commands") -> None:
+    """`ablate`: what each idea of a recipe is worth."""
+    text = "train a recipe and variations of it over several seeds; the same command goes on"
+    parser = commands.add_parser("ablate", help=text)
+    add_data(parser)
+    add_device(parser)
+    parser.add_argument("--network", choices=NETWORKS, default="compact")
+    parser.add_argument("--recipe", choices=RECIPES, default="modern", help="the base")
+    add_set(parser)
+    parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
+    parser.add_argument("--seeds", type=positive, default=3, help="runs of each recipe")
+    text = "names separated by commas (default: all that change something)"
+    parser.add_argument("--ideas", default="", help=text)
+    add_teacher(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
+    parser.set_defaults(command=run_ablate, resumes=True)
+
+
+def run_ablate(options: argparse.Namespace) -> None:
+    """Train what is missing, print the table and say where the page lies."""
+    from search.ablation.ablation import Ablation, run_ablation
+    from search.ablation.ideas import pick_ideas
+    from search.data.splits import load_split
+    from search.report.ablation_report import write_ablation_report
+    from service.artifact import load_artifact
+    from service.device import pick_device
+
+    network = NETWORKS[options.network]
+    recipe = adapt(set_fields(RECIPES[options.recipe], options.changes), network)
+    if options.epochs:
+        recipe = replace(recipe, epochs=options.epochs)
+    teachers = [load_artifact(folder) for folder in options.teacher]
+    names = [name.strip() for name in options.ideas.split(",") if name.strip()]
+    ablation = Ablation(
+        network=network,
+        recipe=recipe,
+        ideas=pick_ideas(network, recipe, names, taught=bool(teachers)),
+        seeds=options.seeds,
+        teachers={teacher.card["weights_sha256"]: teacher.network for teacher in teachers},
+    )
+    train, validation = (load_split(options.data, split) for split in ("train", "validation"))
+    options.out.mkdir(parents=True, exist_ok=True)
+    device = pick_device(options.device)
+    effects = run_ablation(ablation, train, validation, options.out, device)
+    page = write_ablation_report(effects, options.out)
+    print((options.out / "ablation.md").read_text(encoding="utf-8"))
+    print(page)
