@@ -1,8 +1,8 @@
 """Weights between those that a training started from and those that it ended at.
 
-A training that adds to what a network can bear takes some of its accuracy on what it knew. On the
-way between both weights are networks that have most of the one and all of the other (Wortsman et
-al., Robust fine-tuning of zero-shot models, 2022).
+Fine-tuning for robustness costs some accuracy on clean faces. Between the weights before and after
+it lie networks with much of the gain and none of the loss (Wortsman et al., Robust fine-tuning of
+zero-shot models, 2022).
 """
 
 from pathlib import Path
