@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except StoppedError as error:
-        print(f"{error}; the same command goes on from where it was", file=sys.stderr)
+        print(f"{error}; run the same command again to resume", file=sys.stderr)
         return 128 + error.signal
     except ModuleNotFoundError as error:
         # The service's environment has not all that searching and drawing need.
@@ -55,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: the package {error.name} is missing; run: {install}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        goes_on = "; the same command goes on from where it was" if "resumes" in options else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
+        resume = "; run the same command again to resume" if "resumes" in options else ""
+        print(f"interrupted{resume}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     return 0
 

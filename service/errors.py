@@ -44,7 +44,7 @@ REFUSALS: Final = {
     405: Refusal("Not this method.", ("method_not_allowed",)),
     408: Refusal("The body came too slowly.", ("request_timeout",)),
     409: Refusal(
-        "The new model was refused, or one version is fixed; the old one goes on.",
+        "The new model was refused, or one version is fixed; the old one stays in service.",
         ("model_refused", "model_fixed"),
     ),
     413: Refusal(

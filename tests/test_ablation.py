@@ -184,6 +184,6 @@ def test_a_run_that_diverges_is_named(faces: Faces, tmp_path: Path) -> None:
     ablation = Ablation(network=TINY, recipe=recipe, ideas=("no-erase",), seeds=1)
     with pytest.raises(TrainingError, match=r"^base, seed 0: the loss .* is not finite$"):
         run_ablation(ablation, faces, make_faces(35, seed=1), tmp_path, CPU)
-    words = "no-erase, seed 3: high; with --ideas without no-erase"
+    words = "no-erase, seed 3: high; --ideas without no-erase leaves it out"
     with pytest.raises(DivergedError, match=words), module.naming("no-erase", 3):
         raise DivergedError("high")

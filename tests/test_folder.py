@@ -202,7 +202,7 @@ def test_going_on_is_promised_where_it_helps(
     with answering(status) as address:
         absent = f"http://127.0.0.1:{free_port()}"
         assert main([*arguments, address if status else absent]) == 1
-    assert ("goes on" in capsys.readouterr().err) == (begun and passes)
+    assert ("to resume" in capsys.readouterr().err) == (begun and passes)
 
 
 @pytest.mark.parametrize("path", ["", "/predict"])

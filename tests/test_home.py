@@ -401,8 +401,8 @@ def test_faces_of_a_photo_are_boxed_and_explained(page: Page, tmp_path: Path) ->
         assert not frame["y"] < number["y"] + number["height"] / 2 < frame["y"] + frame["height"]
     expect(page.locator("figure.many .thumb")).to_have_count(2)
     expect(page.locator("figure .fault")).to_contain_text("No face was found")
-    page.get_by_role("button", name="show what spoke for it: happy, face 2 of group.png").click()
-    expect(page.get_by_alt_text("red is what spoke for happy")).to_have_count(1)
+    page.get_by_role("button", name="show what led to it: happy, face 2 of group.png").click()
+    expect(page.get_by_alt_text("red marks what led to happy")).to_have_count(1)
     page.wait_for_function("document.querySelector('img.heat').naturalWidth === 336")
     assert page.evaluate("document.activeElement.className") == "heat"
 
@@ -427,7 +427,7 @@ def test_a_picture_without_a_face_can_be_read_as_one(page: Page, tmp_path: Path)
     expect(page.locator("figure .verdict")).to_have_count(1)
     expect(page.locator("figure .answer")).to_be_focused()
     expect(page.locator("#status")).to_contain_text("crop.png: ")
-    page.get_by_role("button", name="show what spoke for it").click()
+    page.get_by_role("button", name="show what led to it").click()
     expect(page.locator("figure img.heat")).to_have_count(1)
 
 
@@ -480,7 +480,8 @@ def test_pictures_await_a_service_that_is_away(faulty: Page, tmp_path: Path) -> 
 
     faulty.route("**/predict_batch*", answer_one)
     faulty.set_input_files("#files", [broken] + [FACE] * 31)
-    said = "8 of 32 read: 7 answered, 1 not; 24 await the service. The service cannot be reached."
+    said = "8 of 32 read: 7 answered, 1 not; 24 still waiting for the service. "
+    said += "The service cannot be reached."
     expect(faulty.locator("#status")).to_have_text(said)
     expect(faulty.locator("figure .fault")).to_have_count(1)
     expect(faulty.locator("figure .note")).to_have_text(["The service cannot be reached."] * 24)
@@ -535,7 +536,9 @@ def test_no_group_hurries_a_busy_service(faulty: Page) -> None:
 
     faulty.route("**/predict_batch*", note)
     faulty.set_input_files("#files", [FACE] * 9)
-    expect(faulty.locator("#status")).to_have_text("0 of 9 read; 9 await the service. Full.")
+    expect(faulty.locator("#status")).to_have_text(
+        "0 of 9 read; 9 still waiting for the service. Full."
+    )
     pairs = pairwise(times)
     assert len(times) == 8
     assert min(later - earlier for earlier, later in pairs) > 0.25
@@ -625,7 +628,7 @@ def test_a_reason_that_fails_can_be_asked_for_again(faulty: Page) -> None:
     held[0].abort()
     expect(faulty.locator(".reason .fault")).to_have_text("The service cannot be reached.")
     faulty.unroute("**/explain*")
-    expect(button).to_have_text("show what spoke for it")
+    expect(button).to_have_text("show what led to it")
     button.click()
     expect(faulty.locator("img.heat")).to_have_count(1)
 

@@ -36,7 +36,7 @@ def test_retrain_then_evaluate(
     out, predictions = tmp_path / "run", tmp_path / "predictions.csv"
     assert main(["retrain", "--data", str(data), "--out", str(out), "--device", "cpu"]) == 0
     words = capsys.readouterr().out
-    assert "goes on" not in words
+    assert "resume" not in words
     steps = (
         "epoch 2/2",
         "fits temperature",
@@ -67,7 +67,7 @@ def test_a_finished_training_that_is_asked_again_says_so(
     assert main(command) == 0
     capsys.readouterr()
     assert main(command) == 0
-    assert capsys.readouterr().out.startswith("goes on after epoch 2 of 2\n")
+    assert capsys.readouterr().out.startswith("resuming after epoch 2 of 2\n")
 
 
 @pytest.mark.usefixtures("small")
@@ -91,7 +91,7 @@ def test_sigterm_while_a_network_is_measured_says_what_to_do(
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert "interrupted; run the same command again to resume" in capsys.readouterr().err
     assert not (out / "retrain.lock").exists()
     assert main(command) == 0
 

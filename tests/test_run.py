@@ -82,7 +82,7 @@ def test_the_status_tells_the_signal(
     finally:
         process.kill()
     assert process.returncode == status, errors
-    assert errors.endswith("; the same command goes on from where it was\n")
+    assert errors.endswith("; run the same command again to resume\n")
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_a_faulty_model_is_refused_and_the_old_one_goes_on(
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         answer = await ask_reload(client, app)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_refused")
-        assert "stand-in:1 goes on" in answer.json()["error"]["message"]
+        assert "stand-in:1 stays in service" in answer.json()["error"]["message"]
         assert await name_model(client) == "stand-in:1"
 
     with_client(SETTINGS, work)

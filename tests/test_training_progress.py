@@ -26,7 +26,7 @@ def test_a_training_that_goes_on_says_where(
     clock[0] += 60
     progress.show(figures(4))
     first, line = capsys.readouterr().out.splitlines()
-    assert first == "goes on after epoch 3 of 10"
+    assert first == "resuming after epoch 3 of 10"
     assert line.endswith(" 0:06:00 left")
 
 
@@ -40,7 +40,7 @@ def test_the_rest_of_an_epoch_tells_no_time_left(
     clock[0] += 60
     progress.show(figures(5))
     first, rest, whole = capsys.readouterr().out.splitlines()
-    assert first == "goes on within epoch 4 of 10"
+    assert first == "resuming within epoch 4 of 10"
     assert "left" not in rest
     assert whole.endswith(" 0:05:00 left")
 

@@ -15,7 +15,7 @@ from facial_emotion_client.retry import BUSY
 from facial_emotion_client.table import TableError
 from facial_emotion_client.waiting import Telling
 
-GOES_ON = "the same command goes on from where it was"
+RESUME = "run the same command again to resume"
 
 MOST_ENDINGS = 5
 """Names of files may end in anything."""
@@ -37,12 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         passes = isinstance(error, EmotionError) and error.status in (0, *BUSY)
         if passes and _is_begun(options.out):
-            print(GOES_ON, file=sys.stderr)
+            print(RESUME, file=sys.stderr)
         return 1
     # asyncio passes on a bare cancellation where a time limit was being cancelled as well.
     except (KeyboardInterrupt, asyncio.CancelledError):
         print(
-            f"interrupted; {GOES_ON}" if _is_begun(options.out) else "interrupted", file=sys.stderr
+            f"interrupted; {RESUME}" if _is_begun(options.out) else "interrupted", file=sys.stderr
         )
         return 130
     print(_printable(f"{options.out}: {describe(tally)}"))

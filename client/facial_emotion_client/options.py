@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
-    text = f"The same command again goes on from where it was. {KEY} holds the API key, if any."
+    text = f"Run the same command again to resume. {KEY} holds the API key, if any."
     about = "Labels a folder of images through a running facial-emotion service."
     parser = _Parser(prog="facial-emotion", description=about, epilog=text)
     text = f"searched with all folders in it for files that end in {', '.join(ENDINGS)}"
@@ -29,9 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
     text = "table to write, one for each folder: .csv, .json or .jsonl (default: %(default)s)"
     parser.add_argument("--out", type=Path, default=Path("labels.csv"), help=text)
     parser.add_argument("--url", default="http://localhost:3000", help="default: %(default)s")
-    text = "find the faces in each image, a row for each; else an image is one face"
+    text = "find the faces in each image, one row per face; without it, each image is one face"
     parser.add_argument("--faces", action="store_true", help=text)
-    text = "do images again whose rows say that they failed"
+    text = "retry images whose rows record a failure"
     parser.add_argument("--retry", action="store_true", help=text)
     text = "most images a request (default: %(default)s)"
     parser.add_argument("--group-size", type=_count, default=32, help=text)

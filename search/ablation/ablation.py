@@ -163,7 +163,7 @@ def naming(idea: str, seed: int) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
-        hint = "" if idea == BASE else f"; with --ideas without {idea} the same command goes on"
+        hint = "" if idea == BASE else f"; --ideas without {idea} leaves it out"
         raise DivergedError(f"{idea}, seed {seed}: {error}{hint}") from None
 
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def add_ablate(commands: "Commands") -> None:
     """`ablate`: what each idea of a recipe is worth."""
-    text = "train a recipe and variations of it over several seeds; the same command goes on"
+    text = "train a recipe and variations of it over several seeds; run it again to resume"
     parser = commands.add_parser("ablate", help=text)
     add_data(parser)
     add_device(parser)
     parser.add_argument("--network", choices=NETWORKS, default="compact")
     parser.add_argument("--recipe", choices=RECIPES, default="modern", help="the base")
     add_set(parser)
-    parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
+    parser.add_argument("--epochs", type=positive, help="number of epochs, instead of the recipe's")
     parser.add_argument("--seeds", type=positive, default=3, help="runs of each recipe")
     text = "names separated by commas (default: all that change something)"
     parser.add_argument("--ideas", default="", help=text)

@@ -17,7 +17,7 @@ def add_publish(commands: "Commands") -> None:
     parser = commands.add_parser("publish", help=text)
     add_artifact(parser)
     parser.add_argument("--name", default="facial-emotion", help="the model's name in the store")
-    text = "leave what is the latest where the artifact is there already"
+    text = "if the artifact is already in the store, leave the latest model as it is"
     parser.add_argument("--if-new", action="store_true", help=text)
     parser.set_defaults(command=run_publish)
 

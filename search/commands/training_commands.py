@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def add_run(commands: "Commands") -> None:
     """`run`: search a space; what no option names comes from the preset."""
-    text = "search over networks; the same command again resumes"
+    text = "search for networks; run it again to resume"
     parser = commands.add_parser("run", help=text)
     add_data(parser)
     add_device(parser)
@@ -45,7 +45,7 @@ def add_run(commands: "Commands") -> None:
     parser.add_argument("--confirm", type=count, default=6, help=text)
     text = "new seeds for each of them, 0 for no training again (default: %(default)s)"
     parser.add_argument("--confirm-seeds", type=count, default=3, help=text)
-    text = "seconds between a trial's signs of life; after three without one it counts as dead"
+    text = "seconds between a trial's heartbeats; after three missed ones it counts as dead"
     text += " (default: %(default)s)"
     parser.add_argument("--heartbeat", type=positive, default=10, help=text)
     parser.set_defaults(command=run_run, resumes=True)
@@ -63,10 +63,10 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     choices = ("accuracy", "accuracy,flops")
     text = f"accuracy, or accuracy,flops for the Pareto front of both {tell_preset('objectives')}"
     parser.add_argument("--objectives", choices=choices, metavar="NAMES", help=text)
-    text = "of weights and order, and of a random search's choices (default: %(default)s)"
+    text = "of initial weights, data order and a random search's choices (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=0, help=text)
     for name, word in (("parameters", "larger"), ("flops", "costlier")):
-        text = f"refuse {word} networks untrained (default: no bound)"
+        text = f"record {word} networks without training them (default: no bound)"
         parser.add_argument(f"--max-{name}", type=positive, default=0, help=text)
 
 
@@ -127,13 +127,13 @@ def add_retrain(commands: "Commands") -> None:
     text = "how to train; `trial` is the trial's own way (default: modern)"
     parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
     add_set(parser)
-    parser.add_argument("--epochs", type=positive, help="in place of the recipe's number")
+    parser.add_argument("--epochs", type=positive, help="number of epochs, instead of the recipe's")
     parser.add_argument("--seed", type=seed, default=0)
-    text = "artifact of the same network to go on from"
+    text = "artifact of the same network to fine-tune"
     parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
-    text = "fuse the network (torch.compile); a minute first, worth it for long runs"
+    text = "fuse the network (torch.compile); takes a minute at the start, worth it for long runs"
     parser.add_argument("--compile", action="store_true", help=text)
     parser.set_defaults(command=run_retrain, resumes=True)
 

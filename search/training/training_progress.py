@@ -18,7 +18,7 @@ class TrainingProgress:
         if done:
             last = int(done)
             place = f"after epoch {last}" if done.is_integer() else f"within epoch {last + 1}"
-            print(f"goes on {place} of {self.epochs}", flush=True)
+            print(f"resuming {place} of {self.epochs}", flush=True)
 
     def show(self, figures: dict[str, float]) -> None:
         """Print an epoch's figures."""

@@ -1,4 +1,4 @@
-"""Which parts of a face spoke for a label: Grad-CAM (Selvaraju et al., 2017)."""
+"""Which parts of a face led to a label: Grad-CAM (Selvaraju et al., 2017)."""
 
 import copy
 import io
@@ -31,14 +31,14 @@ class Explainer:
         self._layer = _last_layer(self.network)
 
     def explain(self, face: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
-        """How much each place spoke for a label.
+        """How much each place contributed to a label.
 
         Args:
             face: uint8, shape (48, 48).
             label: index of the label.
 
         Returns:
-            float32, shape (48, 48), 0 to 1; all zeros where nothing spoke for it.
+            float32, shape (48, 48), 0 to 1; all zeros where nothing did.
         """
         kept: list[Tensor] = []
 

@@ -115,7 +115,7 @@ function stopCamera() {
 
 async function startCamera() {
   if (!navigator.mediaDevices) {
-    throw new Error("The browser gives a camera to pages over https or from localhost only.");
+    throw new Error("Browsers allow the camera only on pages opened over HTTPS or from localhost.");
   }
   await ready;
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
@@ -140,7 +140,7 @@ async function startCamera() {
 /** Why there is no camera, and what a person can do. */
 const REASONS = {
   NotAllowedError:
-    "The browser does not allow the camera. Allow it by the sign beside the address, then press the button again.",
+    "The browser does not allow the camera. Allow it with the icon next to the address, then press the button again.",
   NotFoundError: "No camera was found. Connect one, then press the button again.",
   NotReadableError: "The camera cannot be read. Close other programs that use it, then press the button again.",
 };

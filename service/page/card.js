@@ -15,7 +15,7 @@ function showCard({ model, card }) {
   const table = tabulate([
     ["model", model],
     ["network", `${card.name}, ${card.parameters?.toLocaleString("en")} parameters`],
-    ["trained on", card.data?.terms ?? "not told"],
+    ["trained on", card.data?.terms ?? "not stated"],
     ["right on validation", tellAccuracy(found)],
     ["worst expression", worst ?? "not measured"],
     ...(card.calibration ? [["uncertain", tellUncertain(card)]] : []),
@@ -44,7 +44,7 @@ function showRobustness(shares) {
   const rows = Object.entries(shares).filter(([name]) => name !== "none");
   if (!rows.length) return [];
   const table = tabulate(rows.map(([name, share]) => [name, percent(share)]));
-  return [make("details", "", make("summary", "", "How often it is right on spoilt pictures"), table)];
+  return [make("details", "", make("summary", "", "How often it is right on degraded pictures"), table)];
 }
 
 export function startCard() {

@@ -49,7 +49,7 @@ function bars({ label, scores }) {
 export function showPrediction(prediction, ...name) {
   const { uncertain } = prediction;
   const heading = make("h2", uncertain ? "verdict unsure" : "verdict", ...name, verdict(prediction));
-  const why = `below ${percent(uncertainBelow())}, where it is too often wrong`;
+  const why = `confidence below ${percent(uncertainBelow())}, where the model is wrong too often`;
   const reason = uncertain && uncertainBelow() ? [make("p", "name", why)] : [];
   return [heading, ...reason, bars(prediction)];
 }

@@ -151,7 +151,7 @@ function tellEnd(run) {
   const read = items.length - left;
   const missing = read - answered;
   const counts = missing ? `: ${answered} answered, ${missing} not` : "";
-  const rest = left ? `; ${left} await the service. ${trouble}` : ".";
+  const rest = left ? `; ${left} still waiting for the service. ${trouble}` : ".";
   return `${read} of ${items.length} read${counts}${rest}`;
 }
 

@@ -1,9 +1,9 @@
-/** What spoke for a face's label, drawn on request. */
+/** What led to a face's label, drawn on request. */
 
 import { ask } from "./ask.js";
 import { make, makeButton, say } from "./elements.js";
 
-const SHOW = "show what spoke for it";
+const SHOW = "show what led to it";
 
 /** A button that shows where in one face of an item's file the network saw the label. */
 export function offerReason({ file, name, choice }, { label }, number) {
@@ -32,11 +32,11 @@ export function offerReason({ file, name, choice }, { label }, number) {
 
 function replace(part, label, drawn) {
   const image = make("img", "heat");
-  image.alt = `The face as the network reads it; red is what spoke for ${label}.`;
+  image.alt = `The face as the network reads it; red marks what led to ${label}.`;
   image.src = URL.createObjectURL(drawn);
   image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   // Else the keyboard would begin again at the top of the page.
   image.tabIndex = -1;
-  part.replaceChildren(image, make("div", "name", `red: what spoke for ${label}; a rough hint`));
+  part.replaceChildren(image, make("div", "name", `red: what led to ${label}; a rough guide`));
   image.focus({ preventScroll: true });
 }

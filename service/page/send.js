@@ -43,7 +43,7 @@ export async function send(path, options = {}, signal = undefined) {
     answer = await readBody(response);
   } catch (error) {
     if (signal?.aborted) throw stopped();
-    if (error.name === "TimeoutError") throw new Fault("The service took over a minute.");
+    if (error.name === "TimeoutError") throw new Fault("The service did not answer within a minute.");
     throw new Fault("The service cannot be reached.", { isAway: true });
   }
   if (response.ok && answer) return answer;

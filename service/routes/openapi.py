@@ -99,7 +99,7 @@ def _predict_batch() -> dict[str, Any]:
 
 
 def _explain() -> dict[str, Any]:
-    operation = _operation("Which parts of a face spoke for a label", Explanation, _ERRORS)
+    operation = _operation("Which parts of a face led to a label", Explanation, _ERRORS)
     operation["responses"]["200"]["content"]["image/png"] = {"schema": _BINARY}
     options = {
         "format": ("png: the face with the map over it. json: the map.", ["png", "json"]),

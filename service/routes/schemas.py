@@ -54,7 +54,7 @@ class Photo(BaseModel):
 
 
 class Explanation(BaseModel):
-    """How much each place of the 48x48 face spoke for a label, 0 to 1, row by row."""
+    """How much each place of the 48x48 face contributed to a label, 0 to 1, row by row."""
 
     label: str = Field(json_schema_extra={"enum": list(LABELS)})
     heat: list[list[float]]

@@ -84,8 +84,8 @@ class Swapper:
             # Whatever is wrong with the new model, the old one can answer.
             except Exception as error:
                 metrics.RELOADS.labels("refused").inc()
-                LOG.error("%s goes on: %s", old.model, error)
-                text = f"{old.model} goes on; the new model was refused: {error}"
+                LOG.error("%s stays in service: %s", old.model, error)
+                text = f"The new model was refused, {old.model} stays in service: {error}"
                 raise RequestError(409, "model_refused", text) from None
             if new is old:
                 metrics.RELOADS.labels("unchanged").inc()
