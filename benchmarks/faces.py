@@ -78,14 +78,14 @@ class Cuts:
 
     def look(self, picture: Image.Image, frames: dict[int, Box]) -> None:
         """Add what is found in a picture whose faces, by their rows, lie in the frames."""
-        boxes = find(picture)
+        boxes, grey = find(picture), np.asarray(picture.convert("L"))
         for row, frame in frames.items():
             held = [box for box in boxes if holds(box, frame)]
             boxes = [box for box in boxes if box not in held]
             if held:
                 self.rows.append(row)
-                self.found.append(cut_face(picture, held[0]))
-                self.framed.append(cut_face(picture, frame))
+                self.found.append(cut_face(grey, held[0]))
+                self.framed.append(cut_face(grey, frame))
         self.elsewhere += len(boxes)
 
 

@@ -1,7 +1,7 @@
 """The offline side: from labelled faces to a model that can be served.
 
-A module may use those of its own package, of the packages before it here, and those of `search`
-itself:
+A module of a package may use those of its own package, of the packages before it here, and those
+beside them: `errors`, `stop`, `claim`, `duration`. `config` names networks, recipes and searches:
 
 - `data`: FER2013 in memory and its faults
 - `training`: the training of one network

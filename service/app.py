@@ -32,7 +32,7 @@ from service.inference.golden import GoldenError, check_golden
 from service.inference.predictor import Predictor
 from service.log import LOG, configure_log
 from service.reading import images
-from service.routes.routes import make_app
+from service.routes.application import make_app
 from service.server.connections import Connections, ignore_upgrades, raise_file_limit
 from service.server.drain import drain_on_sigterm, leave_with_parent
 from service.server.garbage import spare_what_is_loaded

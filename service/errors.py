@@ -1,7 +1,5 @@
 """Errors a client sees, all as `{"error": {"code", "message"}}`."""
 
-from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from starlette.responses import JSONResponse
@@ -91,12 +89,16 @@ class RequestError(Exception):
     def response(self) -> JSONResponse:
         """Count the refusal and give the whole answer."""
         metrics.REJECTIONS.labels(self.code).inc()
+        return JSONResponse(self.body(), self.status, self.all_headers())
+
+    def all_headers(self) -> dict[str, str]:
+        """The answer's headers, with those that the status asks for."""
         headers = dict(self.headers)
         if self.status in (429, 503):
             headers.setdefault("Retry-After", RETRY_AFTER)
         if self.status in _CLOSING:
             headers["Connection"] = "close"
-        return JSONResponse(self.body(), self.status, headers)
+        return headers
 
 
 def unavailable(message: str) -> RequestError:
@@ -112,9 +114,3 @@ def busy() -> RequestError:
 def late() -> RequestError:
     """503: the time for an answer has passed."""
     return RequestError(503, "deadline_exceeded", "There was no answer in time; try again later.")
-
-
-def encode_head(status: int, headers: Mapping[str, str]) -> bytes:
-    """The head of an answer that is written in uvicorn's protocol, without its last empty line."""
-    lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
-    return "".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n", *lines]).encode()

@@ -14,7 +14,7 @@ from service.inference.batching import Batcher
 from service.inference.explain import Explainer
 from service.inference.forward import Predict
 from service.network import build_network
-from service.routes.routes import make_app
+from service.routes.application import make_app
 from service.settings import Settings
 from tests.conftest import TINY
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 
 from service.errors import RequestError
-from service.routes.access import Meter
+from service.server.access import Meter
 from service.settings import Settings
 from tests.serving import with_client
 
@@ -52,6 +52,10 @@ def test_metrics_take_the_admin_key_alone() -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         for key, status in ((FIRST, 401), (ADMIN, 200)):
             assert (await client.get("/metrics", headers={"x-api-key": key})).status_code == status
+        # Another path to who compares it, the same one to a pattern that ends in "$".
+        for key in (FIRST, ADMIN):
+            answer = await client.get("/metrics%0a", headers={"x-api-key": key})
+            assert answer.status_code == 404
 
     with_client(Settings.model_validate(KEYS), work)
 

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from service.errors import RequestError
 from service.inference.batching import Batcher
 from service.inference.forward import Predict
 from service.log import LOG, REQUEST_ID
+from service.server.health import Health
 
 
 class Echo:
@@ -289,3 +291,30 @@ def test_a_hung_network_refuses_new_work_and_lets_stop_return() -> None:
         release.set()
 
     serve(hang, work)
+
+
+def test_a_lone_large_request_does_not_queue() -> None:
+    def waited() -> float:
+        return REGISTRY.get_sample_value("emotion_queue_seconds_sum") or 0.0
+
+    async def work(batcher: Batcher) -> None:
+        await batcher.submit(faces_of(*range(32)))
+
+    before = waited()
+    serve(Echo(seconds=0.2), work)
+    assert waited() - before < 0.1
+
+
+def test_a_worker_that_computes_no_more_is_not_alive() -> None:
+    async def work(batcher: Batcher) -> None:
+        health = Health()
+        health.check_live(batcher)
+        assert batcher._task
+        batcher._task.cancel()
+        await asyncio.wait({batcher._task})
+        with pytest.raises(RequestError, match="hangs"):
+            health.check_live(batcher)
+        with pytest.raises(RequestError, match="hangs"):
+            await health.check_ready(batcher)
+
+    serve(Echo(), work)

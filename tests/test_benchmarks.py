@@ -15,9 +15,9 @@ from tests.live import ROOT
 
 def test_samples_of_the_event_loop_are_divided_by_the_innermost_known_frame() -> None:
     stacks = (
-        "thread (7): MainThread;main (worker.py:1);predict (service/routes/routes.py:9) 4",
-        "thread (7): MainThread;predict (service/routes/routes.py:9);dumps (json/__init__.py:2) 2",
-        "thread (7): MainThread;look (service/routes/routes.py:9);inc (prometheus_client/v.py:2) 1",
+        "thread (7): MainThread;main (worker.py:1);predict (service/routes/info.py:9) 4",
+        "thread (7): MainThread;predict (service/routes/info.py:9);dumps (json/__init__.py:2) 2",
+        "thread (7): MainThread;look (service/routes/info.py:9);inc (prometheus_client/v.py:2) 1",
         "thread (7): MainThread;run (uvloop) 3",
         "thread (8): decode_0;load (PIL/ImageFile.py:3) 5",
     )

@@ -18,11 +18,17 @@ from service.server.request_heads import limit_heads
 
 LIMIT = 0.4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+MEGABYTE = 2**20
+LARGE = 40
+ENDS: list[str] = []
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
     """Slower than the limit, as a heavy request may be."""
+    if scope["path"] == "/large":
+        await answer_at_length(scope, receive, send)
+        return
     await asyncio.sleep(2 * LIMIT if scope["path"] == "/slow" else 0)
     headers = [(b"content-length", b"2")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -159,3 +165,45 @@ def test_the_file_limit_is_raised() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout.split() == ["512", "512"], done.stderr
+
+
+async def answer_at_length(_: Any, receive: Any, send: Any) -> None:
+    """More than sockets hold; notes whether the client was there to its end."""
+    await receive()
+    headers = [(b"content-length", b"%d" % (LARGE * MEGABYTE))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for _ in range(LARGE):
+        await send({"type": "http.response.body", "body": bytes(MEGABYTE), "more_body": True})
+    await send({"type": "http.response.body"})
+    ENDS.append((await receive())["type"])
+
+
+def test_a_client_that_reads_no_more_is_dropped(serve: Any) -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        ENDS.clear()
+        reader, writer = await connect()
+        writer.write(HEAD.replace(b"/ ", b"/large ", 1) + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(20 * LIMIT):
+            while not ENDS:
+                await asyncio.sleep(LIMIT / 4)
+        assert ENDS == ["http.disconnect"]
+        # What lay in the sockets is less than all of it.
+        with suppress(ConnectionResetError):
+            assert len(await reader.read()) < LARGE * MEGABYTE
+        writer.close()
+
+    serve(work)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_it(serve: Any) -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        reader, writer = await connect()
+        writer.write(HEAD.replace(b"/ ", b"/large ", 1) + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(LARGE // 4):
+            await asyncio.sleep(LIMIT / 2)
+            await reader.readexactly(4 * MEGABYTE)
+        writer.close()
+
+    serve(work)

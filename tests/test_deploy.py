@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from search.__main__ import build_parser
 from service import metrics
-from service.routes.routes import make_routes
+from service.routes.application import make_routes
 from service.settings import PREFIX, Settings
 from service.version import VERSION
 from tests.live import ROOT, free_port, running, wait_until

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 from starlette.testclient import TestClient
 
 from service.labels import LABELS
+from service.routes.application import make_app
 from service.routes.home import FOLDER
-from service.routes.routes import make_app
 from tests.conftest import encode, make_faces
 from tests.live import ROOT, running
 

@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[1]
 CONTRACT = {f"service.{name}" for name in ("labels", "preprocess", "network", "artifact", "device")}
 ALLOWED = {"publish.py": CONTRACT | {"service.inference.store"}}
 """The one command that uses the service itself: it fills the store."""
+TOPS = {"service.app", "search.__main__"}
+"""What puts all together."""
 
 
 def imported_by(file: Path) -> set[str]:
@@ -58,6 +60,15 @@ def test_a_package_uses_itself_and_those_before_it(name: str) -> None:
         later = tuple(f"{name}.{other}." for other in layers[place + 1 :])
         for file in (ROOT / name / layer).glob("*.py"):
             assert not [used for used in imported_by(file) if used.startswith(later)], file
+            assert not imported_by(file) & TOPS, file
+
+
+@pytest.mark.parametrize("name", ["service", "search"])
+def test_what_stands_beside_the_packages_uses_none_of_them(name: str) -> None:
+    packages = tuple(f"{name}.{file.parent.name}." for file in ROOT.glob(f"{name}/*/__init__.py"))
+    for file in ROOT.glob(f"{name}/*.py"):
+        if f"{name}.{file.stem}" not in TOPS | {"search.config"}:
+            assert not [used for used in imported_by(file) if used.startswith(packages)], file
 
 
 def loaded_by(module: str) -> set[str]:
@@ -69,7 +80,7 @@ def loaded_by(module: str) -> set[str]:
 
 def test_serving_never_loads_search() -> None:
     loaded = loaded_by(
-        "service.routes.routes, service.inference.predictor, service.inference.store"
+        "service.routes.application, service.inference.predictor, service.inference.store"
     )
     assert not {
         name for name in loaded if name.split(".")[0] in ("search", "optuna", "torchvision")

@@ -182,3 +182,17 @@ def test_the_log_has_one_line_for_all(
         when_full(flood)
     (line,) = (record for record in caplog.records if record.message == "busy")
     assert vars(line)["details"] == {"refused": 5, "seconds": 0.3}
+
+
+def test_a_long_pipeline_of_requests_is_refused_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, when_full: Run
+) -> None:
+    monkeypatch.setattr(overload, "MAX_HELD", 0)
+
+    async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * 2000)
+        assert {await read_status(reader) for _ in range(2000)} == {503}
+        writer.close()
+
+    when_full(flood)

@@ -44,9 +44,19 @@ def test_only_plain_request_ids_are_taken_over(sent: str, kept: bool) -> None:
 
 def test_markup_comes_back_as_data() -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
-        answer = await client.get("/<script>alert(1)</script>")
-        assert answer.status_code == 404
-        assert answer.headers["content-type"] == "application/json"
+        markup = "<script>alert(1)</script>"
+        image = (f"{markup}.png", b"junk")
+        for answer in (
+            await client.get(f"/{markup}"),
+            await client.post("/predict", params={"faces": markup}, files={"image": image}),
+            await client.post("/predict", params={markup: "1"}, files={"image": image}),
+            await client.post("/predict", files={markup: image}),
+            await client.post("/predict", files={"image": image}),
+            await client.post("/predict", content=b"junk", headers={"content-type": markup}),
+        ):
+            assert 400 <= answer.status_code < 500
+            assert answer.headers["content-type"] == "application/json"
+            assert "<script" not in answer.text
 
     with_client(Settings(), work)
 

@@ -19,13 +19,16 @@ from service.log import LOG
 
 
 class _Waiting(NamedTuple):
-    """At most a batch of a request's faces; the next ones queue when these are answered."""
+    """At most a batch of a request's faces; the next ones queue when these are answered.
+
+    `since` is when they began to queue.
+    """
 
     faces: NDArray[np.uint8]
     answer: "asyncio.Future[NDArray[np.float32]]"
-    since: float
     deadline: float
     following: "_Waiting | None"
+    since: float = 0.0
 
 
 class Batcher:
@@ -88,6 +91,11 @@ class Batcher:
         """How long the forward pass under way has taken; 0 when there is none."""
         return 0.0 if self._begun is None else time.monotonic() - self._begun
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is answered any more although nobody said so."""
+        return self._task is not None and self._task.done() and not self._stopping
+
     @contextmanager
     def coming(self) -> Iterator[None]:
         """Faces are on their way to `submit`; a batch waits for them a little."""
@@ -120,7 +128,7 @@ class Batcher:
         waiting: _Waiting | None = None
         for start in reversed(range(0, len(faces), self.max_batch_size)):
             part = faces[start : start + self.max_batch_size]
-            waiting = _Waiting(part, loop.create_future(), now, deadline, waiting)
+            waiting = _Waiting(part, loop.create_future(), deadline, waiting)
         self._enqueue(waiting)
         rows = []
         with suppress(TimeoutError):
@@ -134,7 +142,7 @@ class Batcher:
 
     def _enqueue(self, waiting: _Waiting | None) -> None:
         if waiting:
-            self._queue.append(waiting)
+            self._queue.append(waiting._replace(since=time.monotonic()))
             self._queued += len(waiting.faces)
             self._arrived.set()
             metrics.QUEUE_DEPTH.set(self._queued)
@@ -161,10 +169,10 @@ class Batcher:
 
     async def _compute(self, batch: list[_Waiting]) -> bool:
         """Answer a batch; False if the network failed on it."""
-        faces = np.concatenate([waiting.faces for waiting in batch])
-        metrics.BATCH_SIZE.observe(len(faces))
         self._begun = time.monotonic()
         try:
+            faces = np.concatenate([waiting.faces for waiting in batch])
+            metrics.BATCH_SIZE.observe(len(faces))
             rows = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._predict, faces
             )
@@ -173,7 +181,7 @@ class Batcher:
         except Exception:
             self.failed = True
             metrics.FAILURES.inc()
-            LOG.exception("the network failed on a batch of %d", len(faces))
+            LOG.exception("the network failed on %d requests", len(batch))
             return False
         finally:
             metrics.INFERENCE_SECONDS.observe(self.running_seconds)

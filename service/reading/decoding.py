@@ -61,7 +61,8 @@ def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
         raise NotQuickError
     picture, scale, pixels = decode_picture(content, limits, deadline)
     found = find_faces(picture)
-    faces = np.stack([cut_face(picture, box) for box in found])
+    grey = np.asarray(picture.convert("L"))
+    faces = np.stack([cut_face(grey, box) for box in found])
     boxes = (
         replace(
             box,

@@ -105,7 +105,7 @@ def _to_grey(image: Image.Image, content: bytes, square: Square) -> Image.Image:
         return Image.alpha_composite(white, image).convert("L")
     if image.mode == "CMYK":
         image = image.convert("RGB")
-    return _resize(image.convert("L"), square)
+    return _resize(image if image.mode == "L" else image.convert("L"), square)
 
 
 def _scale_16_bit(image: Image.Image) -> Image.Image:

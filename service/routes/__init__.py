@@ -1,1 +1,1 @@
-"""The HTTP routes, and what each request passes."""
+"""The HTTP routes."""

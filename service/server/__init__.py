@@ -1,1 +1,1 @@
-"""The process: connections, load, health, models that change, leaving."""
+"""The process: connections, what each request passes, load, health, models that change, leaving."""

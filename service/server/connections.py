@@ -1,14 +1,16 @@
-"""Connections that bring no request are closed, and there is room for many.
+"""Connections that bring no request, or take no answer, are closed; and there is room for many.
 
 uvicorn waits without end for the first request of a connection, and for the rest of a head
 that has begun (its keep-alive limit counts only from an answer to the next byte), so that a
-few thousand silent clients could hold every file that a worker may open (Slowloris).
+few thousand silent clients could hold every file that a worker may open (Slowloris). Nor does it
+end the wait for a client that reads no more of its answer.
 """
 
 import asyncio
 import resource
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,23 +25,29 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+Since = weakref.WeakKeyDictionary[Any, float]
+"""From when on a connection waits."""
+
+
 class Connections:
-    """Tracks this worker's connections and closes those whose request head is late.
+    """Tracks this worker's connections and closes those that are stuck.
 
     The protocol counts the bytes of heads (`request_heads.limit_heads`).
 
     Args:
-        seconds: longest time in which a head must come, from the connection or its first byte.
+        seconds: longest time in which a head must come, from the connection or its first byte, and
+            in which a client must read on, once as much of its answer waits as a connection holds.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+        self._since: Since = weakref.WeakKeyDictionary()
+        self._unread: Since = weakref.WeakKeyDictionary()
         self._task: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """Note each connection from now on, and close what is late; call in the event loop."""
+        """Note each connection from now on, and close what is stuck; call in the event loop."""
         self._note_new()
         self._task = asyncio.create_task(self._look())
 
@@ -49,28 +57,56 @@ class Connections:
         Args:
             now: on the clock of `time.monotonic`.
         """
-        waiting = [connection for connection in self._open if _waits_for_head(connection)]
-        since = {connection: self._since.get(connection, now) for connection in waiting}
-        late = [connection for connection, begun in since.items() if now - begun >= self.seconds]
-        self._since = weakref.WeakKeyDictionary(since)
+        self._since, late = self._look_at(self._since, _waits_for_head, now)
         for connection in late:
             connection.transport.close()
         return len(late)
 
+    def abort_unread(self, now: float) -> int:
+        """Drop the connections whose client has long not read on; how many.
+
+        Args:
+            now: on the clock of `time.monotonic`.
+        """
+        self._unread, late = self._look_at(self._unread, _waits_for_reader, now)
+        for connection in late:
+            # Closing would wait for the client to read.
+            connection.transport.abort()
+        return len(late)
+
+    def _look_at(
+        self, before: Since, waits: Callable[[Any], bool], now: float
+    ) -> tuple[Since, list[Any]]:
+        """From when on the connections wait that do, and which of them wait for too long."""
+        since = {each: before.get(each, now) for each in self._open if waits(each)}
+        late = [each for each, begun in since.items() if now - begun >= self.seconds]
+        return weakref.WeakKeyDictionary(since), late
+
     def _note_new(self) -> None:
         protocol: Any = HttpToolsProtocol
-        accept = protocol.connection_made
+        accept, resume = protocol.connection_made, protocol.resume_writing
 
         def connection_made(connection: Any, transport: asyncio.Transport) -> None:
             accept(connection, transport)
             self._open.add(connection)
 
-        protocol.connection_made = connection_made
+        def resume_writing(connection: Any) -> None:
+            self._unread.pop(connection, None)
+            resume(connection)
+
+        protocol.connection_made, protocol.resume_writing = connection_made, resume_writing
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(self.seconds / _LOOKS)
             self.close_late(time.monotonic())
+            self.abort_unread(time.monotonic())
+
+
+def _waits_for_reader(connection: Any) -> bool:
+    """Whether what it writes is not read; a closed one leaves uvicorn's set once all of it is."""
+    leaving = connection.transport.is_closing() and connection in connection.connections
+    return leaving or connection.flow.write_paused
 
 
 def _waits_for_head(connection: Any) -> bool:

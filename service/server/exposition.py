@@ -16,7 +16,6 @@ from service.server.shared_folder import allocate, shared_folder
 
 _ROOM: Final = {
     "counter": 1 << 16,
-    "gauge_livemostrecent": 1 << 16,
     "gauge_livesum": 1 << 16,
     "histogram": 1 << 17,
 }

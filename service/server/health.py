@@ -28,9 +28,10 @@ class Health:
         """Refuse when only a restart helps.
 
         Raises:
-            RequestError: 503, a forward pass has hung for three times the stall limit.
+            RequestError: 503, a forward pass has hung for three times the stall limit, or there
+                are none any more.
         """
-        if batcher.running_seconds > PATIENCE * batcher.stall_seconds:
+        if batcher.ended or batcher.running_seconds > PATIENCE * batcher.stall_seconds:
             raise _stalled()
 
     async def check_ready(self, batcher: Batcher) -> None:
@@ -44,7 +45,7 @@ class Health:
         try:
             if self.draining:
                 raise RequestError(503, "draining", "The server is shutting down.")
-            if batcher.running_seconds > batcher.stall_seconds:
+            if batcher.ended or batcher.running_seconds > batcher.stall_seconds:
                 raise _stalled()
             if batcher.failed:
                 await self._try_network(batcher)

@@ -7,17 +7,17 @@ back for a moment, which slows such a client down and which no other one notices
 """
 
 import asyncio
-import json
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
-from service.errors import RETRY_AFTER, busy, encode_head
+from service.errors import busy
 from service.log import LOG
 from service.server.health import Health
 from service.server.load import Load
-from service.server.request_log import SAFE_HEADERS, choose_id
+from service.server.raw_answer import RawAnswer
+from service.server.request_log import choose_id
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""
@@ -45,14 +45,7 @@ class Overload:
         self.held = 0
         self._counters = {path: metrics.REQUESTS.labels(path, 503) for path in HEAVY}
         self._codes = metrics.REJECTIONS.labels("unavailable")
-        self._body = json.dumps(busy().body()).encode()
-        headers = {
-            **SAFE_HEADERS,
-            "Content-Type": "application/json",
-            "Content-Length": str(len(self._body)),
-            "Retry-After": RETRY_AFTER,
-        }
-        self._head = encode_head(503, headers)
+        self._answer = RawAnswer(busy())
         self._untold = 0
 
     def watch(self) -> None:
@@ -64,19 +57,22 @@ class Overload:
             if not self._refuses(cycle.scope):
                 start(connection, cycle, app)
             elif self.held >= MAX_HELD:
-                self._refuse(connection, cycle)
+                # Not at once, where the next of a pipeline of requests would be refused within.
+                connection.loop.call_soon(refuse, connection, cycle)
             else:
                 self.held += 1
                 connection.loop.call_later(HOLD_SECONDS, release, connection, cycle, app)
 
         def release(connection: Any, cycle: Any, app: Any) -> None:
             self.held -= 1
-            if cycle.disconnected:
-                return
             if self._refuses(cycle.scope):
-                self._refuse(connection, cycle)
-            else:
+                refuse(connection, cycle)
+            elif not cycle.disconnected:
                 start(connection, cycle, app)
+
+        def refuse(connection: Any, cycle: Any) -> None:
+            if not cycle.disconnected:
+                self._refuse(connection, cycle)
 
         protocol._start_asgi_task = start_or_hold
 
@@ -89,9 +85,8 @@ class Overload:
         closes = cycle.waiting_for_100_continue or connection.flow.write_paused
         cycle.keep_alive = cycle.keep_alive and not closes
         cycle.response_started = cycle.response_complete = True
-        named = b"x-request-id: %s\r\n" % choose_id(cycle.scope).encode()
-        ending = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        connection.transport.write(b"".join((self._head, named, ending, self._body)))
+        answer = self._answer.encode(choose_id(cycle.scope), closes=not cycle.keep_alive)
+        connection.transport.write(answer)
         if not cycle.keep_alive:
             connection.transport.close()
         connection.on_response_complete()

@@ -8,7 +8,9 @@ asked for.
 from typing import Any
 
 from service import metrics
-from service.errors import RequestError, encode_head
+from service.errors import RequestError
+from service.server.raw_answer import RawAnswer
+from service.server.request_log import OTHER, new_id, tell_request
 
 
 def limit_heads(protocol: Any, most: int) -> None:
@@ -80,11 +82,9 @@ def _refuse(connection: Any, most: int) -> None:
     # While a request is being answered, a second answer would be taken for its own.
     if connection.cycle is None or connection.cycle.response_complete:
         text = f"The request's address and headers are limited to {most} bytes."
-        connection.transport.write(_answer(RequestError(status, "head_too_large", text)))
-    metrics.REQUESTS.labels("other", status).inc()
+        answer = RawAnswer(RequestError(status, "head_too_large", text))
+        connection.transport.write(answer.encode(new_id(), closes=True))
+    metrics.REJECTIONS.labels("head_too_large").inc()
+    metrics.REQUESTS.labels(OTHER, status).inc()
+    tell_request(OTHER, status, 0.0, 0.0)
     connection.transport.close()
-
-
-def _answer(error: RequestError) -> bytes:
-    response = error.response()
-    return encode_head(error.status, response.headers) + b"\r\n" + bytes(response.body)

@@ -1,4 +1,4 @@
-"""What every request passes: its id, its log line, its metrics, safe headers."""
+"""What every request passes first: its id, its log line, its metrics, safe headers."""
 
 import logging
 import random
@@ -21,6 +21,9 @@ _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _PROBED: Final = {"/livez", "/readyz", "/metrics"}
 """Asked by machines every few seconds; their lines would bury the others."""
+
+OTHER: Final = "other"
+"""The route of all unknown paths in metrics and log."""
 
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -55,7 +58,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        route = scope["path"] if scope["path"] in self.paths else "other"
+        route = scope["path"] if scope["path"] in self.paths else OTHER
         request_id = choose_id(scope)
         REQUEST_ID.set(request_id)
         begun, status = time.perf_counter(), 0
@@ -94,6 +97,11 @@ class RequestLog:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
         try:
+            # Patterns that end in "$" also match before a newline, which keys are not checked for.
+            if not scope["path"].isprintable():
+                error = RequestError(404, "not_found", "Not Found; see /docs.")
+                await error.response()(scope, receive, send)
+                return
             await self.app(scope, receive, send)
         except Exception:
             if status() == GONE:
@@ -116,8 +124,13 @@ class RequestLog:
 def choose_id(scope: Scope) -> str:
     """The request's id: the client's where it is plain, else a new one."""
     named = Headers(scope=scope).get("x-request-id", "")
+    return named if _ID.fullmatch(named) else new_id()
+
+
+def new_id() -> str:
+    """An id for a request."""
     # Not from the system: each call there hands the interpreter to another thread.
-    return named if _ID.fullmatch(named) else f"{random.getrandbits(64):016x}"
+    return f"{random.getrandbits(64):016x}"
 
 
 def _note(route: str, status: int, upload: float, seconds: float) -> None:
@@ -127,6 +140,11 @@ def _note(route: str, status: int, upload: float, seconds: float) -> None:
         metrics.REQUEST_SECONDS.labels(route).observe(seconds)
     if upload:
         metrics.UPLOAD_SECONDS.observe(upload)
+    tell_request(route, status, upload, seconds)
+
+
+def tell_request(route: str, status: int, upload: float, seconds: float) -> None:
+    """Write a request's line into the log."""
     level = logging.DEBUG if route in _PROBED and status == 200 else logging.INFO
     if LOG.isEnabledFor(level):
         details = {

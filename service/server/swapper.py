@@ -12,7 +12,7 @@ from service import metrics
 from service.errors import RequestError
 from service.inference.backend import Backend, make_backend
 from service.inference.batching import Batcher
-from service.inference.store import find_stored
+from service.inference.store import LATEST, find_stored
 from service.log import LOG
 from service.server.garbage import give_back_memory
 from service.server.in_use import in_use_since, read_in_use, write_in_use
@@ -63,38 +63,39 @@ class Swapper:
             RequestError: 409, the new model was refused, or the settings name one version; the
                 old one goes on.
         """
-        if bentoml.Tag.from_str(self.settings.model).version not in (None, "latest"):
+        if bentoml.Tag.from_str(self.settings.model).version not in (None, LATEST):
             text = f"EMOTION_MODEL fixes one version, {self.settings.model}; newer ones are taken "
             text += "up where it names the latest."
             raise RequestError(409, "model_fixed", text)
-        previous: str = self.app.state.backend.model
-        await self._swap(self.settings.model)
-        model: str = self.app.state.backend.model
-        write_in_use(model)
-        return {"model": model, "previous": previous}
+        async with self._lock:
+            previous: str = self.app.state.backend.model
+            await self._swap(self.settings.model)
+            model: str = self.app.state.backend.model
+            write_in_use(model)
+            return {"model": model, "previous": previous}
 
     async def _swap(self, tag: str) -> None:
-        async with self._lock:
-            old: Backend = self.app.state.backend
-            try:
-                new = await anyio.to_thread.run_sync(self._prepare, tag, old)
-                if new is not old:
-                    metrics.show_model(new.model, previous=old.model)
-                    new.batcher.start()
-            # Whatever is wrong with the new model, the old one can answer.
-            except Exception as error:
-                metrics.RELOADS.labels("refused").inc()
-                LOG.error("%s stays in service: %s", old.model, error)
-                text = f"The new model was refused, {old.model} stays in service: {error}"
-                raise RequestError(409, "model_refused", text) from None
-            if new is old:
-                metrics.RELOADS.labels("unchanged").inc()
-                return
-            # From here on nothing may raise.
-            self.app.state.backend = new
-            metrics.RELOADS.labels("taken").inc()
-            LOG.info("%s took over from %s", new.model, old.model)
-            self._keep(asyncio.create_task(self._retire(old.batcher)))
+        """Take a model up, or keep the present one; one at a time."""
+        old: Backend = self.app.state.backend
+        try:
+            new = await anyio.to_thread.run_sync(self._prepare, tag, old)
+            if new is not old:
+                metrics.show_model(new.model, previous=old.model)
+                new.batcher.start()
+        # Whatever is wrong with the new model, the old one can answer.
+        except Exception as error:
+            metrics.RELOADS.labels("refused").inc()
+            LOG.error("%s stays in service: %s", old.model, error)
+            text = f"The new model was refused, {old.model} stays in service: {error}"
+            raise RequestError(409, "model_refused", text) from None
+        if new is old:
+            metrics.RELOADS.labels("unchanged").inc()
+            return
+        # From here on nothing may raise.
+        self.app.state.backend = new
+        metrics.RELOADS.labels("taken").inc()
+        LOG.info("%s took over from %s", new.model, old.model)
+        self._keep(asyncio.create_task(self._retire(old.batcher)))
 
     def _prepare(self, tag: str, old: Backend) -> Backend:
         found = find_stored(tag)
@@ -121,9 +122,11 @@ class Swapper:
             if since == seen and time.monotonic() < due:
                 continue
             try:
-                name = read_in_use()
-                if name not in (None, self.app.state.backend.model):
-                    await self._swap(name)
+                # Read within: a reload here may have changed it meanwhile.
+                async with self._lock:
+                    name = read_in_use()
+                    if name not in (None, self.app.state.backend.model):
+                        await self._swap(name)
             except RequestError:
                 pass  # It is in the log.
             except Exception:

@@ -13,7 +13,7 @@ from service.inference.batching import Batcher
 from service.inference.explain import Explainer
 from service.inference.predictor import Predictor
 from service.labels import LABELS
-from service.routes.routes import make_app
+from service.routes.application import make_app
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 
@@ -177,3 +177,12 @@ def test_a_path_that_bentoml_calls_deprecated_is_gone(client: TestClient) -> Non
 def test_a_flat_grey_jpeg_gets_an_answer(client: TestClient) -> None:
     flat = encode(np.full((60, 80), 128, np.uint8), "JPEG")
     assert client.post("/predict", files={"image": flat}).status_code == 200
+
+
+@pytest.mark.parametrize("wanted", ["bytes=abc", "bytes=9999999-", "bytes=0-1"])
+@pytest.mark.parametrize("path", ["/", "/page/page.css", "/static_content/swagger-ui.css"])
+def test_files_come_whole(client: TestClient, path: str, wanted: str) -> None:
+    whole = client.get(path)
+    answer = client.get(path, headers={"Range": wanted})
+    assert (whole.status_code, answer.status_code) == (200, 200)
+    assert answer.content == whole.content

@@ -13,19 +13,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from service.inference.backend import Backend
 from service.reading import faces
 from service.reading.decoding import Decoder
 from service.reading.images import Limits
-from service.routes.access import Access
 from service.routes.explanations import explain
-from service.routes.home import HOME_ROUTES
+from service.routes.home import HOME_ROUTES, WholeFiles
 from service.routes.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
 from service.routes.options import SEE
 from service.routes.predictions import predict, predict_batch
 from service.routes.refusals import HANDLERS
+from service.server.access import Access
 from service.server.balance import Balance
 from service.server.exposition import expose
 from service.server.health import Health
@@ -87,7 +86,7 @@ def make_routes() -> list[Route | Mount]:
         *HOME_ROUTES,
         Mount(
             "/static_content",
-            StaticFiles(packages=[("bentoml._internal.server", "static_content")]),
+            WholeFiles(packages=[("bentoml._internal.server", "static_content")]),
         ),
     ]
 
