@@ -23,6 +23,13 @@ HISTORY_FILE: Final = "history.csv"
 """The training's curve, one row an epoch; an artifact is complete without it."""
 SCHEMA_VERSION: Final = 1
 
+_CONTRACT: Final = {
+    "schema_version": SCHEMA_VERSION,
+    "labels": list(LABELS),
+    "input": {"height": IMAGE_SIZE, "width": IMAGE_SIZE, "channels": 1, "dtype": "uint8"},
+}
+"""What every card says that this code can serve."""
+
 
 class ArtifactError(RuntimeError):
     """The artifact is missing, torn or altered; the message names the file and the fault."""
@@ -67,10 +74,8 @@ def save_artifact(
     }
     weights = save(state)
     card = {
-        "schema_version": SCHEMA_VERSION,
+        **_CONTRACT,
         "network": config_to_dict(config),
-        "labels": list(LABELS),
-        "input": {"height": IMAGE_SIZE, "width": IMAGE_SIZE, "channels": 1, "dtype": "uint8"},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         **facts,
     }
@@ -121,17 +126,12 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = json.loads(_read(path), parse_constant=_refuse, parse_float=_finite)
     except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from None
-    expected = {
-        "schema_version": SCHEMA_VERSION,
-        "labels": list(LABELS),
-        "input": {"height": IMAGE_SIZE, "width": IMAGE_SIZE, "channels": 1, "dtype": "uint8"},
-    }
     if not isinstance(card, dict):
         raise ArtifactError(f"{path}: not a JSON object")
-    for key in (*expected, "network", "weights_sha256"):
+    for key in (*_CONTRACT, "network", "weights_sha256"):
         if key not in card:
             raise ArtifactError(f"{path}: no {key}")
-    for key, value in expected.items():
+    for key, value in _CONTRACT.items():
         if card[key] != value:
             raise ArtifactError(f"{path}: {key} is {card[key]!r}, this code needs {value!r}")
     _check_calibration(path, card)

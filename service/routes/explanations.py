@@ -14,7 +14,7 @@ from service.inference.explain import draw_overlay
 from service.labels import LABELS
 from service.reading.decoding import See
 from service.routes.disconnect import while_wanted
-from service.routes.options import SEE, check_names, choose
+from service.routes.options import DRAWN, SEE, check_names, choose
 from service.routes.uploads import read_image
 
 
@@ -23,7 +23,7 @@ async def explain(request: Request) -> Response:
     state = request.app.state
     check_names(request, "faces", "format", "label", "face")
     see = choose(request, "faces", SEE)
-    drawn = choose(request, "format", {"png": True, "json": False})
+    drawn = choose(request, "format", DRAWN)
     labels = {name: index for index, name in enumerate(LABELS)}
     label = choose(request, "label", labels) if "label" in request.query_params else None
     state.load.check()

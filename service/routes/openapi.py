@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from service.errors import REFUSALS
 from service.labels import LABELS
 from service.reading.formats import FORMATS
+from service.routes.options import DRAWN, SEE
 from service.routes.schemas import BatchAnswer, Explanation, Failure, Info, Photo, Prediction
 from service.version import VERSION
 
@@ -76,7 +77,7 @@ _FACES: Final = {
     "in": "query",
     "description": "crop: the image is one face. auto: faces are found in it, and answered "
     "one by one with their boxes.",
-    "schema": {"type": "string", "enum": ["crop", "auto"], "default": "crop"},
+    "schema": {"type": "string", "enum": list(SEE), "default": next(iter(SEE))},
 }
 _ERRORS: Final = [400, 401, 408, 413, 415, 422, 429, 501, 503]
 
@@ -102,7 +103,7 @@ def _explain() -> dict[str, Any]:
     operation = _operation("Which parts of a face led to a label", Explanation, _ERRORS)
     operation["responses"]["200"]["content"]["image/png"] = {"schema": _BINARY}
     options = {
-        "format": ("png: the face with the map over it. json: the map.", ["png", "json"]),
+        "format": ("png: the face with the map over it. json: the map.", list(DRAWN)),
         "label": ("whose map; the likeliest where it is left out", list(LABELS)),
     }
     parameters = [

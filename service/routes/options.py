@@ -13,6 +13,9 @@ T = TypeVar("T")
 SEE: Final[dict[str, See]] = {"crop": see_crop, "auto": see_photo}
 """The option `faces`: the image is a face, or faces are to be found in it."""
 
+DRAWN: Final = {"png": True, "json": False}
+"""The option `format` of `/explain`: whether the map is drawn over the face."""
+
 
 def check_names(request: Request, *names: str) -> None:
     """Refuse options that a route does not have, and those that come twice.
