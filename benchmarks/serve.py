@@ -25,13 +25,11 @@ from typing import Any, Final
 
 import httpx
 
+from benchmarks.bare import measure_bare
 from benchmarks.bodies import make_images, make_photos, write_bodies
 from benchmarks.load import run_wrk
 from benchmarks.serve_report import draw_chart, format_table
 from benchmarks.tree import Tree
-from service.artifact import load_artifact
-from service.inference.compiled import compile_network, compiled_path
-from service.inference.predictor import Predictor
 from tests.live import free_port, make_store
 
 OURS: Final = "this service"
@@ -146,28 +144,6 @@ def measure_batches(
         load = run_wrk(f"{address}/predict_batch", bodies, 4, options.seconds)
         rates[size] = size * load.rate
     return rates
-
-
-def measure_bare(artifact: Path, seconds: float) -> float:
-    """Images a second of the predictor alone: batches of 64, a process a core as the service has.
-
-    One thread on one core is measured and multiplied by the cores, which is generous.
-    """
-    import numpy as np
-    import torch
-
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        loaded = load_artifact(artifact)
-        compiled_path(Path(folder), loaded).write_bytes(compile_network(loaded.network))
-        predictor = Predictor(loaded, "cpu", 64, Path(folder))
-    predictor.warm_up()
-    faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
-    count, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        predictor.predict(faces)
-        count += len(faces)
-    return (os.cpu_count() or 1) * count / (time.perf_counter() - begun)
 
 
 def merge(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:

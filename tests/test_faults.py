@@ -209,6 +209,7 @@ def test_a_client_that_never_reads_does_not_keep_the_server(environment: dict[st
         "EMOTION_WORKERS": "1",
         "EMOTION_DRAIN_SECONDS": "0",
         "EMOTION_GRACE_SECONDS": "3",
+        "EMOTION_HEAD_SECONDS": "60",
     }
     asking = b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
     with running(variables) as (address, process), socket.socket() as connection:
