@@ -38,6 +38,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+NOISE: Final = frozenset(
+    {"Invalid HTTP request received.", "ASGI callable returned without completing response."}
+)
+"""What uvicorn warns of when a client sends no HTTP, or reads no more: no fault of the service."""
+
+
 def configure_log(level: str) -> None:
     """Send all of this process's log through one handler.
 
@@ -53,5 +59,6 @@ def configure_log(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger("bentoml").setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() not in NOISE)
     # A full disk or a closed pipe must not print a traceback for each line.
     logging.raiseExceptions = False

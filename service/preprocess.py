@@ -1,4 +1,4 @@
-"""From stored pixels to network input: the only place that scales or centres a pixel."""
+"""From stored pixels to network input: the same in training and serving."""
 
 from typing import Final
 

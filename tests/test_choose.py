@@ -58,9 +58,14 @@ def test_the_best_seed_is_taken_with_the_figures_of_all(
 def test_one_run_alone_or_twice_is_no_choice(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for given in (runs[:1], [runs[0], runs[0]], [*runs, runs[0]]):
+    twice = f"{runs[0]}: another run has its seed, 0"
+    for given, words in (
+        (runs[:1], "--run: at least two"),
+        ([runs[0], runs[0]], twice),
+        ([*runs, runs[0]], twice),
+    ):
         assert choose(tmp_path / "best", *given) == 1
-        assert "at least two, each with a seed of its own" in capsys.readouterr().err
+        assert words in capsys.readouterr().err
     assert not (tmp_path / "best").exists()
 
 

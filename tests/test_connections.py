@@ -30,9 +30,11 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
         await answer_at_length(scope, receive, send)
         return
     await asyncio.sleep(2 * LIMIT if scope["path"] == "/slow" else 0)
-    headers = [(b"content-length", b"2")]
+    # Half a megabyte fits into a socket's buffers.
+    body = bytes(MEGABYTE // 2) if scope["path"] == "/half" else b"ok"
+    headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"ok"})
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
@@ -205,5 +207,25 @@ def test_a_client_that_reads_slowly_gets_all_of_it(serve: Any) -> None:
             await asyncio.sleep(LIMIT / 2)
             await reader.readexactly(4 * MEGABYTE)
         writer.close()
+
+    serve(work)
+
+
+def test_what_the_kernel_holds_for_who_reads_no_more_goes_too(serve: Any) -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        _, other = await connect()
+        address = other.get_extra_info("peername")
+        other.close()
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await asyncio.to_thread(connection.connect, address)
+            connection.sendall(HEAD.replace(b"/ ", b"/half ", 1) + b"\r\n")
+            await asyncio.sleep(6 * LIMIT)
+            connection.settimeout(5)
+            received = 0
+            with suppress(ConnectionResetError):
+                while more := await asyncio.to_thread(connection.recv, MEGABYTE):
+                    received += len(more)
+            assert received < MEGABYTE // 2
 
     serve(work)

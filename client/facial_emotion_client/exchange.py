@@ -120,7 +120,7 @@ def understand(outcome: Outcome, read: Callable[[Any], T]) -> T:
         EmotionError: it is no good answer.
     """
     if isinstance(outcome, httpx.HTTPError):
-        reason = str(outcome) or type(outcome).__name__
+        reason = str(outcome).rstrip(".") or type(outcome).__name__
         raise EmotionError("unreachable", f"No answer from {address_of(outcome)}: {reason}.")
     if outcome.status_code != 200:
         raise _refusal(outcome)

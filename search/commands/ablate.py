@@ -3,11 +3,14 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from search.ablation.ideas import IDEAS
 from search.commands.arguments import add_data, add_device, add_set, add_teacher, positive
 from search.config import NETWORKS, RECIPES
 from search.training.recipe import adapt, set_fields
+
+DEFAULT: Final = "(default: %(default)s)"
 
 if TYPE_CHECKING:
     from search.commands.arguments import Commands
@@ -19,12 +22,12 @@ def add_ablate(commands: "Commands") -> None:
     parser = commands.add_parser("ablate", help=text)
     add_data(parser)
     add_device(parser)
-    parser.add_argument("--network", choices=NETWORKS, default="compact")
-    parser.add_argument("--recipe", choices=RECIPES, default="modern", help="the base")
+    parser.add_argument("--network", choices=NETWORKS, default="compact", help=DEFAULT)
+    parser.add_argument("--recipe", choices=RECIPES, default="modern", help=f"the base {DEFAULT}")
     add_set(parser)
     parser.add_argument("--epochs", type=positive, help="number of epochs, instead of the recipe's")
-    parser.add_argument("--seeds", type=positive, default=3, help="runs of each recipe")
-    text = "names separated by commas (default: all that change something)"
+    parser.add_argument("--seeds", type=positive, default=3, help=f"runs of each recipe {DEFAULT}")
+    text = f"of {', '.join(IDEAS)}; separated by commas (default: all that change something)"
     parser.add_argument("--ideas", default="", help=text)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")

@@ -38,7 +38,8 @@ def read_folder(path: Path, split: str, amiss: Amiss = refuse) -> Iterator[Row]:
         if len(wanted) < len(files):
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
             left_out = len(files) - len(wanted)
-            warn_once(f"{folder / label}: left out {left_out} files, not {kinds}")
+            word = "file" if left_out == 1 else "files"
+            warn_once(f"{folder / label}: left out {left_out} {word}, not {kinds}")
         for file in wanted:
             place = file.relative_to(path).as_posix()
             try:

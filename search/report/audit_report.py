@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import numpy as np
@@ -152,4 +152,5 @@ def write_faults(path: Path, audits: Mapping[str, Audit], place: str) -> None:
                     label = LABELS[audit.faces.labels[row]]
                     writer.writerow([split, audit.places[row], label, name, other, ""])
             for error in audit.unreadable:
-                writer.writerow([split, error.place, "", "unreadable", "", error.reason])
+                label = PurePath(error.place).parent.name
+                writer.writerow([split, error.place, label, "unreadable", "", error.reason])

@@ -54,14 +54,18 @@ def check_runs(folders: Sequence[Path], cards: Sequence[Card]) -> None:
         OptionsError: they are fewer than two, two have the same seed, they differ in more than
             that, or one was not measured.
     """
-    if len({card.get("seed") for card in cards}) < max(2, len(cards)):
-        raise OptionsError("--run: at least two, each with a seed of its own")
+    if len(folders) < 2:
+        raise OptionsError("--run: at least two")
     for folder, card in zip(folders, cards, strict=True):
         if not {"accuracy", "loss"} <= card.get("metrics", {}).get("validation", {}).keys():
             raise OptionsError(f"{folder}: its card has no figures on validation; see `calibrate`")
         other = [name for name in SHARED if card.get(name) != cards[0].get(name)]
         if other:
             raise OptionsError(f"{folder}: differs from {folders[0]} in {', '.join(other)}")
+    seeds = [card.get("seed") for card in cards]
+    for folder, seed in zip(folders, seeds, strict=True):
+        if seeds.count(seed) > 1:
+            raise OptionsError(f"{folder}: another run has its seed, {seed}")
 
 
 def summarize_seeds(cards: Sequence[Card]) -> dict[str, Any]:

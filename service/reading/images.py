@@ -160,9 +160,8 @@ def _check_pixels(image: Image.Image, name: str, limits: Limits) -> None:
     pixels = image.width * image.height
     most = limits.pixels if name == "JPEG" else min(limits.pixels, limits.whole_pixels)
     if pixels > most:
-        text = f"{image.width}x{image.height} are {pixels / 1e6:.3g} megapixels"
-        text += f"; a {name} may have {most / 1e6:.3g}"
-        text += f", a JPEG {limits.pixels / 1e6:.3g}." if pixels <= limits.pixels else "."
+        text = f"{image.width}x{image.height} are {pixels:,} pixels; a {name} may have {most:,}"
+        text += f", a JPEG {limits.pixels:,}." if pixels <= limits.pixels else "."
         raise RequestError(413, "too_many_pixels", text)
     if limits.quick_pixels is not None and pixels > limits.quick_pixels:
         raise NotQuickError

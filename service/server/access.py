@@ -53,9 +53,9 @@ class Access:
         if path.startswith("/admin/") and not self.admin:
             raise RequestError(403, "no_admin_key", "This needs EMOTION_ADMIN_KEY to be set.")
         if self.admin and (path == "/metrics" or path.startswith("/admin/")):
-            _find_key(headers, self.admin)
+            _find_key(headers, self.admin, "the admin key")
         elif self.keys and path not in OPEN and not path.startswith(OPEN_FOLDERS):
-            index = _find_key(headers, self.keys)
+            index = _find_key(headers, self.keys, "a valid key")
             if self.meter and path != "/metrics":
                 self.meter.count(index)
 
@@ -64,7 +64,7 @@ def _digests(keys: Sequence[SecretStr]) -> list[bytes]:
     return [hashlib.sha256(key.get_secret_value().encode()).digest() for key in keys]
 
 
-def _find_key(headers: Headers, digests: list[bytes]) -> int:
+def _find_key(headers: Headers, digests: list[bytes], wanted: str) -> int:
     """The place of the request's key in the list, found in constant time.
 
     Raises:
@@ -76,7 +76,7 @@ def _find_key(headers: Headers, digests: list[bytes]) -> int:
     given = hashlib.sha256(key.strip().encode()).digest()
     found = [hmac.compare_digest(given, digest) for digest in digests]
     if not any(found):
-        text = "Send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+        text = f"Send {wanted} as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
         raise RequestError(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
     return found.index(True)
 

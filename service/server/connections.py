@@ -8,9 +8,11 @@ end the wait for a client that reads no more of its answer.
 
 import asyncio
 import resource
+import socket
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -36,7 +38,7 @@ class Connections:
 
     Args:
         seconds: longest time in which a head must come, from the connection or its first byte, and
-            in which a client must read on, once as much of its answer waits as a connection holds.
+            in which a client must read on, while some of its answer waits.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -89,6 +91,11 @@ class Connections:
         def connection_made(connection: Any, transport: asyncio.Transport) -> None:
             accept(connection, transport)
             self._open.add(connection)
+            # What the kernel holds for a client that reads no more counts as sent up here.
+            # Only Linux can limit it, and only for TCP.
+            with suppress(AttributeError, OSError):
+                own, limit = transport.get_extra_info("socket"), round(1000 * self.seconds)
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
 
         def resume_writing(connection: Any) -> None:
             self._unread.pop(connection, None)

@@ -15,7 +15,7 @@ class RawAnswer:
     """
 
     def __init__(self, error: RequestError) -> None:
-        self._body = json.dumps(error.body()).encode()
+        self._body = json.dumps(error.body(), separators=(",", ":")).encode()
         headers = {
             **SAFE_HEADERS,
             **error.all_headers(),
