@@ -356,7 +356,7 @@ def test_the_camera_leads_to_the_key_and_back_on_a_phone(
 @in_browser
 @pytest.mark.parametrize(
     ("error", "said"),
-    [("NotAllowedError", "Allow it by the sign"), ("NotFoundError", "No camera was found.")],
+    [("NotAllowedError", "Allow it with the icon"), ("NotFoundError", "No camera was found.")],
 )
 def test_without_a_camera_it_says_what_to_do(page: Page, error: str, said: str) -> None:
     page.evaluate(
