@@ -149,3 +149,13 @@ def test_a_malformed_line_of_an_absent_split_is_listed_with_the_next_one(tmp_pat
     (tmp_path / "faces.csv").write_text("\n".join(lines))
     write_audit(tmp_path / "faces.csv", tmp_path / "out")
     assert [row["line"] for row in read_faults(tmp_path / "out", "unreadable")] == ["2"]
+
+
+def test_a_split_of_which_nothing_can_be_read_is_listed_with_another(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", "train", make_faces(14))
+    folder = tmp_path / "data" / "validation" / "sad"
+    folder.mkdir(parents=True)
+    (folder / "broken.png").write_bytes(b"no image")
+    write_audit(tmp_path / "data", tmp_path / "out")
+    (row,) = read_faults(tmp_path / "out", "unreadable")
+    assert row["file"] == "validation/sad/broken.png"

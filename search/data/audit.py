@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,7 @@ class Audit:
     places: Sequence[str]
     faults: Mapping[str, Mapping[int, str]]
     pairs: Sequence[tuple[int, int]]
-    unreadable: Sequence[FaceError] = ()
+    unreadable: list[FaceError] = field(default_factory=list)
 
 
 def audit_splits(data: Path) -> dict[str, Audit]:
@@ -50,29 +50,24 @@ def audit_splits(data: Path) -> dict[str, Audit]:
     """
     audits: dict[str, Audit] = {}
     earlier: dict[bytes, str] = {}
-    listed: set[str] = set()
-    lost: list[FaceError] = []
+    found: list[FaceError] = []
     for split in USAGES:
-        found: list[FaceError] = []
         try:
             faces, places = locate_split(data, split, found.append)
         except AbsentSplitError:
-            faces = None
-        # A line of no known split is met again while each of them is read.
-        unreadable = [error for error in found if error.place not in listed]
-        listed |= {error.place for error in unreadable}
-        if faces:
-            audit = audit_faces(faces, places, earlier)
-            audits[split] = replace(audit, unreadable=[*lost, *unreadable])
-            lost = []
-            for pixels, place in zip(faces.pixels(), places, strict=True):
-                earlier.setdefault(pixels, place)
-        else:
-            lost += unreadable
-    if not audits and lost:
-        raise lost[0]
+            continue
+        audits[split] = audit_faces(faces, places, earlier)
+        for pixels, place in zip(faces.pixels(), places, strict=True):
+            earlier.setdefault(pixels, place)
+    # A line of no known split is met while each of them is read; the first time counts.
+    unreadable = {error.place: error for error in reversed(found)}
     if not audits:
-        raise DataError(f"{data}: no split of FER2013")
+        raise found[0] if found else DataError(f"{data}: no split of FER2013")
+    # What belongs to a split without a readable image is told with the first one that has some.
+    first = next(iter(audits))
+    for error in reversed(unreadable.values()):
+        name = error.split if error.split in audits else first
+        audits[name].unreadable.append(error)
     return audits
 
 
