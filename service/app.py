@@ -22,7 +22,6 @@ import bentoml
 import torch
 from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
 from service.artifact import ArtifactError, load_artifact
@@ -33,12 +32,12 @@ from service.inference.predictor import Predictor
 from service.log import LOG, configure_log
 from service.reading import images
 from service.routes.application import make_app
-from service.server.connections import Connections, ignore_upgrades, raise_file_limit
+from service.server.connections import Connections, raise_file_limit
 from service.server.drain import drain_on_sigterm, leave_with_parent
 from service.server.garbage import spare_what_is_loaded
 from service.server.in_use import read_in_use
 from service.server.overload import Overload
-from service.server.request_heads import limit_heads
+from service.server.protocol import set_protocol
 from service.server.restarts import note_start
 from service.server.swapper import Swapper
 from service.server.watchdog import watch
@@ -115,6 +114,10 @@ def join_others() -> None:
 
 SETTINGS = read_settings()
 APP = make_app(SETTINGS)
+CONNECTIONS = Connections(SETTINGS.head_seconds)
+# These refusals have no CORS headers, without which a page could not read them.
+OVERLOAD = None if SETTINGS.cors_origins else Overload(APP.state.load, APP.state.health)
+set_protocol(CONNECTIONS, SETTINGS.max_head_bytes, OVERLOAD)
 
 
 class Front:
@@ -168,12 +171,7 @@ class FacialEmotion:
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
         join_others()
-        Connections(SETTINGS.head_seconds).watch()
-        limit_heads(HttpToolsProtocol, SETTINGS.max_head_bytes)
-        ignore_upgrades(HttpToolsProtocol)
-        # These refusals have no CORS headers, without which a page could not read them.
-        if not SETTINGS.cors_origins:
-            Overload(APP.state.load, APP.state.health).watch()
+        CONNECTIONS.watch()
         APP.state.swapper = Swapper(APP)
         APP.state.swapper.start()
         # The event loop alone would let a running task be collected.

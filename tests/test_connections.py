@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.server.connections import Connections, ignore_upgrades
-from service.server.request_heads import limit_heads
+from service.server.connections import Connections
+from service.server.protocol import Protocol
 
 LIMIT = 0.4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -38,23 +37,19 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Any:
+def serve() -> Any:
     """Run work against a watched server, with a way to open connections to it."""
-    # Put back when the test is over.
-    for name, value in list(vars(HttpToolsProtocol).items()):
-        if callable(value):
-            monkeypatch.setattr(HttpToolsProtocol, name, value)
-    for name in ("head_bytes", "head_refused"):
-        monkeypatch.setattr(HttpToolsProtocol, name, 0, raising=False)
-    limit_heads(HttpToolsProtocol, 65_536)
-    ignore_upgrades(HttpToolsProtocol)
+
+    class Watched(Protocol):
+        watcher = Connections(LIMIT)
+        max_head_bytes = 65_536
 
     async def run(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
         config = uvicorn.Config(
-            answer, http="httptools", lifespan="off", log_level="error", timeout_keep_alive=30
+            answer, http=Watched, lifespan="off", log_level="error", timeout_keep_alive=30
         )
         server = uvicorn.Server(config)
-        Connections(LIMIT).watch()
+        Watched.watcher.watch()
         with socket.create_server(("127.0.0.1", 0)) as bound:
             task = asyncio.create_task(server.serve([bound]))
             port = bound.getsockname()[1]

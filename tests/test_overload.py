@@ -14,11 +14,10 @@ import uvicorn
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import busy
 from service.server import overload
-from service.server.overload import Overload
+from service.server.overload import Overload, RefusingConnection
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 from tests.serving import even, serving
@@ -30,11 +29,8 @@ Run = Callable[[Flood], None]
 
 
 @pytest.fixture
-def when_full(monkeypatch: pytest.MonkeyPatch) -> Run:
+def when_full() -> Run:
     """Run a flood at a worker of one place, which is taken until the event is set."""
-    # Put back when the test is over.
-    start = HttpToolsProtocol._start_asgi_task
-    monkeypatch.setattr(HttpToolsProtocol, "_start_asgi_task", start)
     return lambda flood: asyncio.run(asyncio.wait_for(run(flood), 20))
 
 
@@ -46,7 +42,6 @@ async def run(flood: Flood) -> None:
         return even(faces)
 
     async with serving(Settings(max_requests=1), wait) as app, listening(app) as client:
-        Overload(app.state.load, app.state.health).watch()
         first = asyncio.create_task(ask(client))
         while not app.state.load.full:
             await asyncio.sleep(0.01)
@@ -59,7 +54,11 @@ async def run(flood: Flood) -> None:
 @asynccontextmanager
 async def listening(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on uvicorn."""
-    server = uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off"))
+
+    class Refusing(RefusingConnection):
+        overload = Overload(app.state.load, app.state.health)
+
+    server = uvicorn.Server(uvicorn.Config(app, http=Refusing, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as bound:
         task = asyncio.create_task(server.serve([bound]))
         while not server.started:

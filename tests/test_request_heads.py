@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.server.request_heads import limit_heads
+from service.server.request_heads import LimitedHeads
 
 MOST = 5_000
 START = b"POST /x HTTP/1.1\r\nHost: x\r\n"
@@ -33,10 +32,9 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def served() -> Iterator[int]:
-    class Limited(HttpToolsProtocol):
-        """Not uvicorn's own, which other tests use."""
+    class Limited(LimitedHeads):
+        max_head_bytes = MOST
 
-    limit_heads(Limited, MOST)
     config = uvicorn.Config(answer, http=Limited, lifespan="off", log_level="error")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as bound:

@@ -7,9 +7,9 @@ back for a moment, which slows such a client down and which no other one notices
 """
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service import metrics
 from service.errors import busy
@@ -18,6 +18,9 @@ from service.server.health import Health
 from service.server.load import Load
 from service.server.raw_answer import RawAnswer
 from service.server.request_log import choose_id
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""
@@ -33,7 +36,7 @@ _TOLD_SECONDS: Final = 1.0
 
 
 class Overload:
-    """Refuses in place of the application within.
+    """Says when to refuse in place of the application, and how.
 
     Args:
         load: what the worker has taken on.
@@ -48,58 +51,62 @@ class Overload:
         self._answer = RawAnswer(busy())
         self._untold = 0
 
-    def watch(self) -> None:
-        """Refuse from now on; call in the event loop."""
-        protocol: Any = HttpToolsProtocol
-        start = protocol._start_asgi_task
-
-        def start_or_hold(connection: Any, cycle: Any, app: Any) -> None:
-            if not self._refuses(cycle.scope):
-                start(connection, cycle, app)
-            elif self.held >= MAX_HELD:
-                # Not at once, where the next of a pipeline of requests would be refused within.
-                connection.loop.call_soon(refuse, connection, cycle)
-            else:
-                self.held += 1
-                connection.loop.call_later(HOLD_SECONDS, release, connection, cycle, app)
-
-        def release(connection: Any, cycle: Any, app: Any) -> None:
-            self.held -= 1
-            if self._refuses(cycle.scope):
-                refuse(connection, cycle)
-            elif not cycle.disconnected:
-                start(connection, cycle, app)
-
-        def refuse(connection: Any, cycle: Any) -> None:
-            if not cycle.disconnected:
-                self._refuse(connection, cycle)
-
-        protocol._start_asgi_task = start_or_hold
-
-    def _refuses(self, scope: Any) -> bool:
+    def refuses(self, scope: Any) -> bool:
+        """Whether there is no room for a request now."""
         busy = self.load.full and not self.health.draining
         return busy and scope["path"] in HEAVY and scope["method"] == "POST"
 
-    def _refuse(self, connection: Any, cycle: Any) -> None:
-        # Who waits to be told to go on may not send the body, and who does not read gets no more.
-        closes = cycle.waiting_for_100_continue or connection.flow.write_paused
-        cycle.keep_alive = cycle.keep_alive and not closes
-        cycle.response_started = cycle.response_complete = True
-        answer = self._answer.encode(choose_id(cycle.scope), closes=not cycle.keep_alive)
-        connection.transport.write(answer)
-        if not cycle.keep_alive:
-            connection.transport.close()
-        connection.on_response_complete()
-        self._count(cycle.scope["path"])
-
-    def _count(self, path: str) -> None:
-        self._counters[path].inc()
+    def encode_refusal(self, scope: Any, *, closes: bool) -> bytes:
+        """A refusal's bytes; it is counted."""
+        self._counters[scope["path"]].inc()
         self._codes.inc()
         if not self._untold:
             asyncio.get_running_loop().call_later(_TOLD_SECONDS, self._tell)
         self._untold += 1
+        return self._answer.encode(choose_id(scope), closes=closes)
 
     def _tell(self) -> None:
         details = {"refused": self._untold, "seconds": _TOLD_SECONDS}
         LOG.warning("busy", extra={"details": details})
         self._untold = 0
+
+
+class RefusingConnection(HttpToolsProtocol):
+    """A connection whose requests are refused while the worker is busy.
+
+    Attributes:
+        overload: of the worker; None where nothing is refused here.
+    """
+
+    overload: ClassVar[Overload | None] = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if self.overload is None or not self.overload.refuses(cycle.scope):
+            super()._start_asgi_task(cycle, app)
+        elif self.overload.held >= MAX_HELD:
+            # Not at once, where the next of a pipeline of requests would be refused within.
+            self.loop.call_soon(self._refuse, self.overload, cycle)
+        else:
+            self.overload.held += 1
+            self.loop.call_later(HOLD_SECONDS, self._release, self.overload, cycle, app)
+
+    def _release(
+        self, overload: Overload, cycle: RequestResponseCycle, app: "ASGI3Application"
+    ) -> None:
+        overload.held -= 1
+        if overload.refuses(cycle.scope):
+            self._refuse(overload, cycle)
+        elif not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
+
+    def _refuse(self, overload: Overload, cycle: RequestResponseCycle) -> None:
+        if cycle.disconnected:
+            return
+        # Who waits to be told to go on may not send the body, and who does not read gets no more.
+        closes = cycle.waiting_for_100_continue or self.flow.write_paused
+        cycle.keep_alive = cycle.keep_alive and not closes
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(overload.encode_refusal(cycle.scope, closes=not cycle.keep_alive))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()

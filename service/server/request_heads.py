@@ -5,7 +5,9 @@ keeps them several times over, so that one connection could take all memory befo
 asked for.
 """
 
-from typing import Any
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import metrics
 from service.errors import RequestError
@@ -13,78 +15,70 @@ from service.server.raw_answer import RawAnswer
 from service.server.request_log import OTHER, new_id, tell_request
 
 
-def limit_heads(protocol: Any, most: int) -> None:
-    """Refuse requests on each connection of a protocol whose head is too large, from now on.
+class LimitedHeads(HttpToolsProtocol):
+    """A connection that refuses requests whose head is too large.
 
     Counted is what came in and was not passed on as a body: the address and the headers, and with
     a body in chunks their sizes and the trailers, for which a body gives as much room again, but
-    not more than `most`.
+    not more than the limit.
 
-    Args:
-        protocol: uvicorn's class for httptools, changed in place.
-        most: bytes of a head; of trailers up to one read of the socket more may be taken.
+    Attributes:
+        max_head_bytes: of a head; of trailers up to one read of the socket more may be taken.
+        head_bytes: of the head that is coming in, as far as it has come; 0 between requests.
     """
-    receive, begin_message, begin, take_body, complete = (
-        protocol.data_received,
-        protocol.on_message_begin,
-        protocol.on_headers_complete,
-        protocol.on_body,
-        protocol.on_message_complete,
-    )
 
-    def data_received(connection: Any, data: bytes) -> None:
-        connection.head_bytes += len(data)
-        receive(connection, data)
-        if connection.head_bytes > most and not connection.transport.is_closing():
-            _refuse(connection, most)
+    max_head_bytes: ClassVar[int]
+    head_bytes = 0
+    _head_refused = False
 
-    # The next head may begin in the read that ended a request, and is not counted there.
-    def on_message_begin(connection: Any) -> None:
-        connection.head_bytes = max(connection.head_bytes, 1)
-        begin_message(connection)
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        self.head_bytes += len(data)
+        super().data_received(data)
+        if self.head_bytes > self.max_head_bytes and not self.transport.is_closing():
+            self._refuse_head()
 
-    # A head that came in one read, its request whole, would be counted too late above.
-    def on_headers_complete(connection: Any) -> None:
-        if _measure(connection) > most:
-            _refuse(connection, most)
-        elif not connection.head_refused:
-            begin(connection)
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        # It may begin in the read that ended another one, and is not counted there.
+        self.head_bytes = max(self.head_bytes, 1)
+        super().on_message_begin()
 
-    def on_body(connection: Any, body: bytes) -> None:
-        connection.head_bytes = max(connection.head_bytes - 2 * len(body), -most)
-        if not connection.head_refused:
-            take_body(connection, body)
+    def on_headers_complete(self) -> None:
+        """Begin the answer."""
+        # A head that came in one read, its request whole, would be counted too late above.
+        if self._measure_head() > self.max_head_bytes:
+            self._refuse_head()
+        elif not self._head_refused:
+            super().on_headers_complete()
 
-    def on_message_complete(connection: Any) -> None:
-        connection.head_bytes = 0
-        if not connection.head_refused:
-            complete(connection)
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on."""
+        self.head_bytes = max(self.head_bytes - 2 * len(body), -self.max_head_bytes)
+        if not self._head_refused:
+            super().on_body(body)
 
-    protocol.head_bytes = 0
-    protocol.head_refused = False
-    protocol.data_received = data_received
-    protocol.on_message_begin = on_message_begin
-    protocol.on_headers_complete = on_headers_complete
-    protocol.on_body = on_body
-    protocol.on_message_complete = on_message_complete
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self.head_bytes = 0
+        if not self._head_refused:
+            super().on_message_complete()
 
+    def _measure_head(self) -> int:
+        lines = (len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
+        return len(self.url) + sum(lines)
 
-def _measure(connection: Any) -> int:
-    lines = (len(name) + len(value) + len(b": \r\n") for name, value in connection.headers)
-    return len(connection.url) + sum(lines)
-
-
-def _refuse(connection: Any, most: int) -> None:
-    if connection.head_refused:
-        return
-    connection.head_refused = True
-    status = 431 if connection.headers and len(connection.url) <= most else 414
-    # While a request is being answered, a second answer would be taken for its own.
-    if connection.cycle is None or connection.cycle.response_complete:
-        text = f"The request's address and headers are limited to {most} bytes."
-        answer = RawAnswer(RequestError(status, "head_too_large", text))
-        connection.transport.write(answer.encode(new_id(), closes=True))
-    metrics.REJECTIONS.labels("head_too_large").inc()
-    metrics.REQUESTS.labels(OTHER, status).inc()
-    tell_request(OTHER, status, 0.0, 0.0)
-    connection.transport.close()
+    def _refuse_head(self) -> None:
+        if self._head_refused:
+            return
+        self._head_refused = True
+        status = 431 if self.headers and len(self.url) <= self.max_head_bytes else 414
+        # While a request is being answered, a second answer would be taken for its own.
+        if self.cycle is None or self.cycle.response_complete:
+            text = f"The request's address and headers are limited to {self.max_head_bytes} bytes."
+            answer = RawAnswer(RequestError(status, "head_too_large", text))
+            self.transport.write(answer.encode(new_id(), closes=True))
+        metrics.REJECTIONS.labels("head_too_large").inc()
+        metrics.REQUESTS.labels(OTHER, status).inc()
+        tell_request(OTHER, status, 0.0, 0.0)
+        self.transport.close()

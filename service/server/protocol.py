@@ -1,0 +1,36 @@
+"""What uvicorn serves each connection by: its own protocol, with limits that it lacks."""
+
+from uvicorn.config import HTTP_PROTOCOLS
+
+from service.server.connections import Connections, WatchedConnection
+from service.server.overload import Overload, RefusingConnection
+
+
+class Protocol(WatchedConnection, RefusingConnection):
+    """A connection with all limits; requests for another protocol are answered over HTTP.
+
+    uvicorn would leave those, such as WebSocket's, to an application of that kind, of which there
+    is none.
+    """
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    # The parser reads nothing that comes after such a request.
+    def _unsupported_upgrade_warning(self) -> None:
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+
+def set_protocol(watcher: Connections, max_head_bytes: int, overload: Overload | None) -> None:
+    """Let uvicorn serve by it; call before it starts.
+
+    Args:
+        watcher: closes the connections that are stuck.
+        max_head_bytes: largest address and headers of a request.
+        overload: refuses what comes while the worker is busy; None leaves that to the routes.
+    """
+    Protocol.watcher, Protocol.max_head_bytes = watcher, max_head_bytes
+    Protocol.overload = overload
+    # BentoML makes uvicorn's configuration and leaves the protocol to it.
+    HTTP_PROTOCOLS["auto"] = f"{Protocol.__module__}:{Protocol.__name__}"
