@@ -13,7 +13,7 @@ from service.inference.batching import Batcher
 from service.inference.explain import Explainer
 from service.inference.predictor import Predictor
 from service.labels import LABELS
-from service.routes.application import make_app
+from service.routes.application import make_app, make_routes
 from service.settings import Settings
 from tests.conftest import encode, make_faces
 
@@ -153,8 +153,12 @@ def test_info_docs_and_description(client: TestClient) -> None:
     assert "openapi.json" in page
     assert "//" not in page.replace("<!doctype html>", "")
     assert client.get("/static_content/swagger-ui.css").status_code == 200
+
+
+def test_the_description_has_all_routes_but_the_pages(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert {"/predict", "/predict_batch", "/info"} <= set(paths)
+    routes = {route.path for route in make_routes()}
+    assert set(paths) == routes - {"/", "/docs", "/openapi.json", "/page", "/static_content"}
 
 
 def test_the_description_names_the_headers_that_bring_a_key(client: TestClient) -> None:

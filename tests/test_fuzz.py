@@ -210,10 +210,16 @@ def test_mutated_requests(watched: Server, content: bytes) -> None:
         watched.note(int(status), time.monotonic() - begun)
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict_batch", "/explain", "/info"])
-def test_requests_made_from_the_api_document(watched: Server, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        *[(path, "POST") for path in ("/predict", "/predict_batch", "/explain", "/admin/reload")],
+        *[(path, "GET") for path in ("/info", "/livez", "/readyz", "/metrics")],
+    ],
+)
+def test_requests_made_from_the_api_document(watched: Server, path: str, method: str) -> None:
     document = schemathesis.openapi.from_url(f"{watched.address}/openapi.json")
-    operation = document[path]["GET" if path == "/info" else "POST"]
+    operation = document[path][method]
 
     @given(case=operation.as_strategy())
     def check(case: schemathesis.Case[Any]) -> None:

@@ -18,9 +18,10 @@ from service.inference.backend import Backend
 from service.reading import faces
 from service.reading.decoding import Decoder
 from service.reading.images import Limits
+from service.routes.docs import DOCS_PAGE, DOCS_POLICY
 from service.routes.explanations import explain
 from service.routes.home import HOME_ROUTES, WholeFiles
-from service.routes.openapi import DOCS_PAGE, DOCS_POLICY, describe_api
+from service.routes.openapi import describe_api
 from service.routes.options import SEE
 from service.routes.predictions import predict, predict_batch
 from service.routes.refusals import HANDLERS

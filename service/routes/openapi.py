@@ -1,8 +1,6 @@
-"""The OpenAPI description of the routes, and the page that shows it."""
+"""The OpenAPI description of the routes."""
 
-import base64
 import functools
-import hashlib
 import json
 from typing import Any, Final
 
@@ -13,37 +11,27 @@ from service.errors import REFUSALS
 from service.labels import LABELS
 from service.reading.formats import FORMATS
 from service.routes.options import DRAWN, SEE
-from service.routes.schemas import BatchAnswer, Explanation, Failure, Info, Photo, Prediction
+from service.routes.schemas import (
+    BatchAnswer,
+    Explanation,
+    Failure,
+    Info,
+    Photo,
+    Prediction,
+    Reload,
+    Status,
+)
 from service.version import VERSION
 
 _IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
 _BINARY: Final = {"type": "string", "format": "binary"}
 
-_SCRIPT: Final = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});'
-
-# BentoML ships Swagger UI's files, so the page needs no foreign server.
-DOCS_PAGE: Final = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Facial emotion service</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="static_content/swagger-ui.css"></head>
-<body><div id="swagger-ui"></div>
-<script src="static_content/swagger-ui-bundle.js"></script>
-<script>{_SCRIPT}</script>
-</body></html>
-"""
-
-_DIGEST: Final = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-DOCS_POLICY: Final = (
-    f"default-src 'self'; script-src 'self' 'sha256-{_DIGEST}'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'"
-)
-"""The page's Content-Security-Policy: nothing foreign, and no script but its own."""
-
 
 @functools.cache
 def describe_api() -> bytes:
     """The document served at `/openapi.json`, as JSON."""
-    models: list[type[BaseModel]] = [Prediction, Photo, BatchAnswer, Explanation, Failure, Info]
+    answers = (Prediction, Photo, BatchAnswer, Explanation, Failure, Info, Status, Reload)
+    models: list[type[BaseModel]] = list(answers)
     _, schemas = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -60,6 +48,12 @@ def describe_api() -> bytes:
             "/predict_batch": {"post": _predict_batch()},
             "/explain": {"post": _explain()},
             "/info": {"get": _operation("The model that answers", Info, [401, 429])},
+            "/livez": {"get": _operation("Is the worker alive?", Status, [503])},
+            "/readyz": {"get": _operation("Does the worker take requests?", Status, [503])},
+            "/metrics": {"get": _metrics()},
+            "/admin/reload": {
+                "post": _operation("Switch to the newest model", Reload, [401, 403, 409])
+            },
         },
         "components": {"schemas": schemas["$defs"], "securitySchemes": _KEYS},
         # Where no keys are set none is needed.
@@ -120,6 +114,14 @@ def _explain() -> dict[str, Any]:
         **operation,
         "parameters": [_FACES, number, *parameters],
         "requestBody": _image_body(),
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    answer = {"description": "Prometheus' text format", "content": {"text/plain": {}}}
+    return {
+        "summary": "The metrics of all workers",
+        "responses": {"200": answer, "401": _refusal(401)},
     }
 
 

@@ -94,3 +94,16 @@ class Info(BaseModel):
     model: str
     faces: list[str] = Field(description="values that the option `faces` may have here")
     card: dict[str, Any] = Field(description="the model card")
+
+
+class Status(BaseModel):
+    """What a probe asks for."""
+
+    status: str
+
+
+class Reload(BaseModel):
+    """Which model answers now, and which one did before."""
+
+    model: str
+    previous: str
