@@ -26,8 +26,11 @@ def test_only_a_network_of_one_size_changes_a_recipe() -> None:
 
 def test_fields_are_set_by_name() -> None:
     modern = RECIPES["modern"]
-    changed = set_fields(modern, ["erase=0", "optimizer=sgd", "mirror=false", "batch_size=512"])
-    assert changed == replace(modern, erase=0.0, optimizer="sgd", mirror=False, batch_size=512)
+    changed = set_fields(modern, ["erase=0", "mirror=false", "batch_size=512"])
+    assert changed == replace(modern, erase=0.0, mirror=False, batch_size=512)
+    changed = set_fields(modern, ["optimizer=sgd", "learning_rate=0.1"])
+    assert changed == replace(modern, optimizer="sgd", learning_rate=0.1)
+    assert set_fields(modern, ["optimizer=muon"]) == modern
     assert set_fields(modern, []) == modern
 
 
@@ -41,6 +44,7 @@ def test_fields_are_set_by_name() -> None:
         ("batch_size=1.5", "--set batch_size=1.5: invalid literal for int()"),
         ("epochs=3", "--set epochs=3: not name=value"),
         ("mirror=1", "--set mirror=1: expected true, false"),
+        ("optimizer=sgd", "--set optimizer=sgd: needs --set learning_rate=..., too"),
         ("optimizer=lion", "--set optimizer=lion: expected adam, adamw, muon, sgd"),
         ("batch_size=1", "--set: epochs must be at least 1 and batch_size at least 2"),
         ("erase=1.5", "--set: erase must be from 0 to 1"),

@@ -71,7 +71,9 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         thread.start()
         monkeypatch.setenv(ENDPOINT, server.address)
         for name in ("OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", TRACES_ENDPOINT):
-            monkeypatch.delenv(name, raising=False)
+            # What is set in a test is put back, too, only where there was something to delete.
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
         yield server
         server.shutdown()
         thread.join()

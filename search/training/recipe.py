@@ -114,7 +114,8 @@ def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             fields but `epochs`, which has an option of its own, and `sizes`.
 
     Raises:
-        OptionsError: no such field, or a value that it does not take.
+        OptionsError: no such field, a value that it does not take, or another optimizer without a
+            rate.
     """
     kinds = get_type_hints(Recipe)
     del kinds["epochs"], kinds["sizes"]
@@ -127,6 +128,9 @@ def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             values[name] = _read_value(kinds[name], value)
         except ValueError as error:
             raise OptionsError(f"--set {text}: {error}") from None
+    optimizer = values.get("optimizer", recipe.optimizer)
+    if optimizer != recipe.optimizer and "learning_rate" not in values:
+        raise OptionsError(f"--set optimizer={optimizer}: needs --set learning_rate=..., too")
     try:
         return replace(recipe, **values)
     except ValueError as error:

@@ -4,7 +4,8 @@ import logging
 import random
 import re
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -61,41 +62,18 @@ class RequestLog:
         route = scope["path"] if scope["path"] in self.paths else OTHER
         request_id = choose_id(scope)
         REQUEST_ID.set(request_id)
-        begun, status = time.perf_counter(), 0
-        read = begun
-
-        async def receive_on() -> Message:
-            nonlocal read
-            message = await receive()
-            # At each part: one that is refused midway never becomes whole.
-            if message["type"] == "http.request":
-                read = time.perf_counter()
-            return message
-
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                self._add_headers(message)
-            try:
-                await send(message)
-            except RuntimeError as error:
-                # uvloop has no other word for a connection that is gone.
-                if "handler is closed" not in str(error):
-                    raise
-                status = GONE
-                raise ClientDisconnect from None
-
+        exchange = _Exchange(receive, send, self._add_headers)
         self.balance.enter()
-        trace = TRACING.request(scope, route, request_id, lambda: status)
+        trace = TRACING.request(scope, route, request_id, lambda: exchange.status)
         try:
             with metrics.IN_PROGRESS.track_inprogress(), trace:
-                await self._answer(scope, receive_on, send_on, lambda: status)
+                await self._answer(scope, exchange)
         finally:
             self.balance.leave()
-            _note(route, status, read - begun, time.perf_counter() - read)
+            exchange.note(route)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Any) -> None:
+    async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
+        receive, send = exchange.receive, exchange.send
         try:
             # Patterns that end in "$" also match before a newline, which keys are not checked for.
             if not scope["path"].isprintable():
@@ -104,10 +82,10 @@ class RequestLog:
                 return
             await self.app(scope, receive, send)
         except Exception:
-            if status() == GONE:
+            if exchange.status == GONE:
                 return
             LOG.exception("a request failed")
-            if status():
+            if exchange.status:
                 raise
             error = RequestError(500, "internal", "The service failed; this has been logged.")
             await error.response()(scope, receive, send)
@@ -121,6 +99,56 @@ class RequestLog:
             headers["Connection"] = "close"
 
 
+class _Exchange:
+    """A request and its answer on their way.
+
+    Attributes:
+        begun, read: when it came and when the last of its body did, in seconds of
+            `time.perf_counter`.
+        status: of the answer; 0 before it, `GONE` if nobody is there to take it.
+    """
+
+    def __init__(
+        self, receive: Receive, send: Send, add_headers: Callable[[Message], None]
+    ) -> None:
+        self._receive, self._send, self._add_headers = receive, send, add_headers
+        self.begun = self.read = time.perf_counter()
+        self.status = 0
+
+    async def receive(self) -> Message:
+        """What the client sends next."""
+        message = await self._receive()
+        # At each part: one that is refused midway never becomes whole.
+        if message["type"] == "http.request":
+            self.read = time.perf_counter()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a part of the answer on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._add_headers(message)
+        try:
+            await self._send(message)
+        except RuntimeError as error:
+            # uvloop has no other word for a connection that is gone.
+            if "handler is closed" not in str(error):
+                raise
+            self.status = GONE
+            raise ClientDisconnect from None
+
+    def note(self, route: str) -> None:
+        """Count it and write its line."""
+        upload, seconds = self.read - self.begun, time.perf_counter() - self.read
+        metrics.REQUESTS.labels(route, self.status).inc()
+        # How slow a client is says nothing of the service.
+        if self.status not in (408, GONE):
+            metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+        if upload:
+            metrics.UPLOAD_SECONDS.observe(upload)
+        tell_request(route, self.status, upload, seconds)
+
+
 def choose_id(scope: Scope) -> str:
     """The request's id: the client's where it is plain, else a new one."""
     named = Headers(scope=scope).get("x-request-id", "")
@@ -131,16 +159,6 @@ def new_id() -> str:
     """An id for a request."""
     # Not from the system: each call there hands the interpreter to another thread.
     return f"{random.getrandbits(64):016x}"
-
-
-def _note(route: str, status: int, upload: float, seconds: float) -> None:
-    metrics.REQUESTS.labels(route, status).inc()
-    # How slow a client is says nothing of the service.
-    if status not in (408, GONE):
-        metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-    if upload:
-        metrics.UPLOAD_SECONDS.observe(upload)
-    tell_request(route, status, upload, seconds)
 
 
 def tell_request(route: str, status: int, upload: float, seconds: float) -> None:
