@@ -410,6 +410,27 @@ def test_the_answers_of_two_models_are_not_mixed(folder: Path) -> None:
     assert [row["model"] for row in read_table(out)] == ["m:1"] * 3
 
 
+def test_requests_under_way_end_before_their_client_is_closed(folder: Path) -> None:
+    ended: list[bool] = []
+
+    class Busy(Swapped):
+        async def predict_many(self, images: Iterable[Path], **_: Any) -> AsyncIterator[Result]:
+            try:
+                async for result in super().predict_many(images):
+                    yield result
+            finally:
+                ended.append(True)
+
+    async def label() -> list[bool]:
+        client: Any = Busy()
+        with pytest.raises(TableError):
+            await label_folder(client, folder, folder.parent / "labels.csv", quiet=True)
+        # Of now: at the loop's end all generators are closed anyway.
+        return ended.copy()
+
+    assert asyncio.run(label()) == [True]
+
+
 @pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
 @pytest.mark.parametrize("faces", [True, False])
 def test_found_faces_and_whole_images_are_not_mixed(
@@ -457,6 +478,31 @@ def test_a_foreign_file_is_left_alone(tmp_path: Path, ending: str) -> None:
             Table(path)
         assert path.read_text() == text
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_table_is_not_open_when_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Windows renames no file that is open."""
+    replaced: list[Path] = []
+
+    def replace_closed(fresh: Path, path: Path) -> None:
+        opened = {link.resolve() for link in Path("/proc/self/fd").iterdir()}
+        assert not opened & {fresh, path}
+        replaced.append(path)
+        os.replace(fresh, path)  # noqa: PTH105
+
+    out = tmp_path / "labels.csv"
+    if begun:
+        with Table(out) as table:
+            table.add("a.png", (FACE,))
+            table.add("b.png", (FACE,))
+    monkeypatch.setattr(Path, "replace", replace_closed)
+    with Table(out) as table:
+        table.add("b.png", (FACE,))
+    assert replaced == [out]
+    assert [row["image"] for row in read_table(out)] == ["a.png", "b.png"][not begun :]
 
 
 def test_a_fingerprint_waits_for_no_pipe(tmp_path: Path) -> None:

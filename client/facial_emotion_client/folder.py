@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -81,13 +82,15 @@ async def label_folder(
         )
         following, before = iter(missing), len(names) - len(missing)
         bar = partial(tqdm, total=len(names), initial=before, unit=" images", disable=quiet)
-        with table, bar() as shown:
-            async for result in results:
-                check_model(result, model)
-                table.add(next(following), result, prints.popleft())
-                tally.failed += isinstance(result, Failure)
-                tally.labelled += not isinstance(result, Failure)
-                shown.update()
+        # After an error the requests under way end here, before the client beneath them is closed.
+        async with aclosing(results):
+            with table, bar() as shown:
+                async for result in results:
+                    check_model(result, model)
+                    table.add(next(following), result, prints.popleft())
+                    tally.failed += isinstance(result, Failure)
+                    tally.labelled += not isinstance(result, Failure)
+                    shown.update()
     return tally
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from facial_emotion_client.names import escape, unescape
 from facial_emotion_client.results import Failure, Result
@@ -96,12 +96,11 @@ class Table:
 
     def __enter__(self) -> Self:
         fresh = self.path.with_name(f"{self.path.name}.part")
-        # A stray surrogate, as a message may hold, is no reason for a table that nobody can read.
-        self._file = fresh.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        self._file.write(self._head() + self._lines(self._rows))
-        self._file.flush()
-        # Only then is the old file gone; ours stays open under the new name.
+        with _open(fresh, "w") as file:
+            file.write(self._head() + self._lines(self._rows))
+        # Only then is the old file gone. Windows does not rename a file that is open.
         fresh.replace(self.path)
+        self._file = _open(self.path, "a")
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -130,6 +129,11 @@ class Table:
         if lines and self._empty:
             self._empty, text = False, text[1:]
         return text
+
+
+def _open(path: Path, mode: str) -> IO[str]:
+    # A stray surrogate, as a message may hold, is no reason for a table that nobody can read.
+    return path.open(mode, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def to_rows(image: str, result: Result, fingerprint: str | None = None) -> list[Row]:
