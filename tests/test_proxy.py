@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.routes.home import FOLDER
 from tests.live import ROOT, free_port, running, wait_until
 
 pytestmark = [
@@ -87,3 +88,11 @@ def test_a_face_is_answered_over_tls(proxy: httpx.Client) -> None:
     assert proxy.post("/predict", content=bytes(33 * 2**20)).status_code == 413
     statuses = {proxy.get("/livez").status_code for _ in range(200)}
     assert 429 in statuses
+
+
+def test_the_page_is_whole_however_often_it_is_opened(proxy: httpx.Client) -> None:
+    files = [f"/page/{file.name}" for file in FOLDER.iterdir() if file.name != "index.html"]
+    assert len(files) > 10
+    for _ in range(8):
+        assert {proxy.get(file).status_code for file in files} == {200}
+    assert proxy.get("/").headers["strict-transport-security"]
