@@ -527,6 +527,40 @@ def test_a_busy_service_is_asked_again(faulty: Page) -> None:
 
 @pytest.mark.slow
 @in_browser
+def test_a_picture_that_came_too_late_can_be_asked_for_again(faulty: Page) -> None:
+    late = {"error": {"code": "deadline_exceeded", "message": "Late."}}
+    answer = {"results": [predict("sad", 0.9), late]}
+    faulty.route("**/predict_batch*", lambda route: route.fulfill(json=answer))
+    faulty.set_input_files("#files", [FACE, FACE])
+    said = "1 of 2 read; 1 still waiting for the service. Late."
+    expect(faulty.locator("#status")).to_have_text(said)
+    expect(faulty.locator("figure .note")).to_have_text("Late.")
+    faulty.unroute("**/predict_batch*")
+    faulty.get_by_role("button", name="ask again").click()
+    expect(faulty.locator("figure .verdict")).to_have_count(2)
+
+
+@pytest.mark.slow
+@in_browser
+def test_a_reason_that_had_to_wait_leaves_no_word_of_it(faulty: Page) -> None:
+    refused = iter([503])
+
+    def refuse_once(route: Route) -> None:
+        if status := next(refused, None):
+            refuse(route, status)
+        else:
+            route.continue_()
+
+    faulty.route("**/explain*", refuse_once)
+    faulty.set_input_files("#files", FACE)
+    faulty.locator(".reason button").click()
+    expect(faulty.locator("#status")).to_have_text("The service is busy; asking again in 1 s …")
+    expect(faulty.locator("img.heat")).to_have_count(1)
+    expect(faulty.locator("#status")).to_be_empty()
+
+
+@pytest.mark.slow
+@in_browser
 def test_no_group_hurries_a_busy_service(faulty: Page) -> None:
     times: list[float] = []
 
@@ -659,7 +693,10 @@ def test_an_uncertain_answer_looks_so(faulty: Page) -> None:
 
 @pytest.mark.slow
 @in_browser
-@pytest.mark.parametrize(("status", "code"), [(413, "too_many_pixels"), (503, "deadline_exceeded")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(408, "request_timeout"), (413, "too_many_pixels"), (503, "deadline_exceeded")],
+)
 def test_pictures_that_are_too_much_together_are_sent_apart(
     faulty: Page, tmp_path: Path, status: int, code: str
 ) -> None:

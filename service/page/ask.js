@@ -20,9 +20,12 @@ export async function pauseBusy({ seconds }, signal) {
  * @param giveUp whether a Fault is thrown at once although the service may only be busy.
  */
 export async function ask(path, options = {}, { signal, giveUp = () => false } = {}) {
-  for (let left = TRIES - 1; ; ) {
+  let isRepeated = false;
+  for (let left = TRIES - 1; ; isRepeated = true) {
     try {
-      return await send(path, options, signal);
+      const answer = await send(path, options, signal);
+      if (isRepeated) say("");
+      return answer;
     } catch (fault) {
       if (fault.status === 401) {
         say(fault.message, true);

@@ -58,8 +58,11 @@ async function work() {
   showEnd();
 }
 
-/** Whether fewer pictures in one request may be answered. */
-const isTooMuch = ({ status, code }) => status === 413 || code === "deadline_exceeded";
+/** Whether there was no time left, for a whole request or for one picture in it. */
+const isLate = ({ code }) => code === "deadline_exceeded";
+
+/** Whether fewer pictures in one request may be answered: it took too long to send, is too large, or late. */
+const isTooMuch = (fault) => [408, 413].includes(fault.status) || isLate(fault);
 
 /** The parts of a group that may be answered although it was not; none once its items show why. */
 async function divide(group, fault) {
@@ -83,7 +86,7 @@ async function answer(group, signal) {
   for (const [index, result] of results.entries()) {
     const item = group[index];
     if (result.error) {
-      refuse(item, result.error);
+      (isLate(result.error) ? fail : refuse)(item, result.error);
       continue;
     }
     item.choice = result.faces ? "auto" : "crop";
