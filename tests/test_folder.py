@@ -241,6 +241,24 @@ def test_many_kinds_of_other_files_are_cut_short() -> None:
     assert describe(Tally(others=Counter([".gif"]))).endswith(words)
 
 
+@pytest.mark.parametrize("failed", [0, 1])
+@pytest.mark.parametrize("unread", ["exec >&-", "exec > /dev/full", "exec > >(exit); sleep 1"])
+def test_an_output_that_nobody_reads_changes_no_status(failed: int, unread: str) -> None:
+    text = f"""
+import sys
+from facial_emotion_client import __main__ as command
+async def label(_):
+    return command.Tally(labelled=1, failed={failed})
+command.label = label
+sys.exit(command.main(["pictures"]))
+"""
+    # Without PYTHONUNBUFFERED, as a user has it: what is left is written at the end.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = ["bash", "-c", f'{unread}; exec "$@"', "-", sys.executable, "-c", text]
+    done = subprocess.run(command, env=variables, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2 * failed, "")
+
+
 def test_the_help_names_the_endings() -> None:
     assert all(ending in build_parser().format_help() for ending in ENDINGS)
 

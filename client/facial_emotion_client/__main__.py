@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"interrupted; {RESUME}" if _is_begun(options.out) else "interrupted", file=sys.stderr
         )
         return 130
-    print(_printable(f"{options.out}: {describe(tally)}"))
+    _say(f"{options.out}: {describe(tally)}")
     return 2 if tally.failed or tally.failed_before else 0
 
 
@@ -54,9 +54,19 @@ def _is_begun(out: Path) -> bool:
     return os.path.exists(out)  # noqa: PTH110
 
 
+def _say(text: str) -> None:
+    """Print, unless nobody reads it: what was done is in the table."""
+    try:
+        print(_printable(text), flush=True)
+    except OSError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _printable(text: str) -> str:
     """Without what the output cannot show: a name of any bytes is no reason for a traceback."""
-    encoding = sys.stdout.encoding or "utf-8"
+    # There is no output where it was closed.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
