@@ -3,7 +3,7 @@
 The threads' times are the system's own count; the event loop is divided as py-spy samples it,
 each sample going to the innermost frame that a part names.
 
-    apt-get install wrk; pip install -c constraints.txt -e '.[benchmark]'
+    apt-get install wrk; pip install -c constraints.txt -e '.[benchmark,search,dev]'
     python -m benchmarks.profile --connections 32 --out benchmarks/results
 """
 

@@ -5,7 +5,7 @@ each number of connections, then with phone photos of 12 megapixels among the fa
 rounds alternate, so that a machine that slows down slows all. The medians' ratio to the best peer
 is what to quote. All share the cores with wrk.
 
-    apt-get install wrk; pip install -c constraints.txt -e '.[benchmark]'
+    apt-get install wrk; pip install -c constraints.txt -e '.[benchmark,search,dev]'
     python -m benchmarks.serve --out benchmarks/results
 """
 
