@@ -30,7 +30,7 @@ from PIL import Image
 
 from service.labels import LABELS
 from tests.conftest import encode, make_faces
-from tests.live import ROOT, free_port, running
+from tests.live import ROOT, as_no_superuser, free_port, running
 
 FACE = Prediction("happy", 0.5, True, {"happy": 0.5}, "m:1", Box(1, 2, 3))
 
@@ -231,6 +231,32 @@ def test_other_files_are_counted(
     assert main(arguments) == 0
     words = "; 4 files of other kinds left out (.avif, .gif, no ending)\n"
     assert capsys.readouterr().out.endswith(words)
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "pictures", 1, 2)
+    make_folder(root / "open", 1, 1)
+    make_folder(root / "closed", 1, 1).chmod(0)
+    text = f"""
+import sys
+from pathlib import Path
+from facial_emotion_client import __main__ as command
+from facial_emotion_client.images import find_images
+async def label(options):
+    found = find_images(options.folder, Path("labels.csv"))
+    return command.Tally(labelled=len(found.names), closed=found.closed)
+command.label = label
+sys.exit(command.main([{str(root)!r}]))
+"""
+    command = [*as_no_superuser(), sys.executable, "-c", text]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = "labels.csv: 3 labelled, 0 failed; 1 folder(s) could not be read\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, said, "")
+    command[-1] = text.replace(str(root), str(root / "closed"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (root / "closed").chmod(0o700)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"Permission denied: '{root / 'closed'}'\n")
 
 
 def test_many_kinds_of_other_files_are_cut_short() -> None:

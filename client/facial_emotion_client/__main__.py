@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit status: 0; 1 on an error; 2 with failures in the table; 130 after Ctrl-C.
+        The exit status: 0; 1 on an error; 2 with failures in the table or folders that
+        cannot be read; 130 after Ctrl-C.
 
     Raises:
         SystemExit: status 1 on a wrong option, 0 after `--help`.
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 130
     _say(f"{options.out}: {describe(tally)}")
-    return 2 if tally.failed or tally.failed_before else 0
+    return 2 if tally.failed or tally.failed_before or tally.closed else 0
 
 
 def _is_begun(out: Path) -> bool:
@@ -77,6 +78,8 @@ def describe(tally: Tally) -> str:
         words += f"; before: {tally.labelled_before} labelled, {tally.failed_before} failed"
     if tally.failed_before:
         words += " (--retry does these again)"
+    if tally.closed:
+        words += f"; {tally.closed} folder(s) could not be read"
     return words + _describe_others(tally.others)
 
 

@@ -23,6 +23,7 @@ class Tally:
 
     Attributes:
         others: files left out, by their ending.
+        closed: folders that could not be read.
     """
 
     labelled: int = 0
@@ -30,6 +31,7 @@ class Tally:
     labelled_before: int = 0
     failed_before: int = 0
     others: Counter[str] = field(default_factory=Counter)
+    closed: int = 0
 
 
 async def label_folder(
@@ -97,7 +99,9 @@ async def label_folder(
 def _begin(table: Table, found: Found, missing: int) -> Tally:
     failed = len(table.failed)
     labelled = len(found.names) - missing - failed
-    return Tally(labelled_before=labelled, failed_before=failed, others=found.others)
+    return Tally(
+        labelled_before=labelled, failed_before=failed, others=found.others, closed=found.closed
+    )
 
 
 def _marked(paths: Iterable[Path], prints: deque[str | None]) -> Iterator[Path]:

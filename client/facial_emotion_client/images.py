@@ -1,5 +1,6 @@
 """Which files of a folder are images, and what each of them is."""
 
+import os
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,10 +20,12 @@ class Found:
     Attributes:
         names: of the images, relative to the folder, sorted.
         others: how many files that are not hidden have which other ending.
+        closed: how many folders cannot be read.
     """
 
     names: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    closed: int = 0
 
 
 def find_images(folder: Path, out: Path) -> Found:
@@ -33,22 +36,25 @@ def find_images(folder: Path, out: Path) -> Found:
         out: the table, which may lie there and is not counted.
 
     Raises:
-        OSError: it is no folder, or no image is in it.
+        OSError: it is no folder or cannot be read, or no image is in it.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
+    closed: list[OSError] = []
     found = Found()
-    for path in folder.rglob("*"):
+    walk = os.walk(folder, onerror=closed.append)
+    for path in (Path(place, name) for place, _, names in walk for name in names):
         name, ending = path.relative_to(folder), path.suffix.lower()
-        if path.is_dir():
-            continue
         if ending in ENDINGS:
             found.names.append(name.as_posix())
         elif not _is_hidden(name) and not _is_same(path, out):
             found.others[ending] += 1
+    if closed and not found.names:
+        raise closed[0]
     if not found.names:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(ENDINGS)})")
     found.names.sort()
+    found.closed = len(closed)
     return found
 
 
