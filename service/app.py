@@ -37,6 +37,7 @@ from service.server.drain import drain_on_sigterm, leave_with_parent
 from service.server.garbage import spare_what_is_loaded
 from service.server.in_use import read_in_use
 from service.server.overload import Overload
+from service.server.parent import insist_on_leaving
 from service.server.protocol import set_protocol
 from service.server.restarts import note_start
 from service.server.swapper import Swapper
@@ -45,6 +46,9 @@ from service.settings import DEFAULT_MODEL, Settings, SettingsError
 
 # Generated images set this, and BentoML then leaves killed workers dead.
 os.environ.pop("BENTOML_CONTAINERIZED", None)
+
+if IS_PARENT:
+    insist_on_leaving()
 
 
 def read_settings() -> Settings:

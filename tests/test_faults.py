@@ -1,9 +1,12 @@
 """A real server under attack and with its processes killed."""
 
 import os
+import re
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import encode, make_faces
-from tests.live import running, status, wait_until
+from tests.live import ROOT, free_port, running, serve_command, status, wait_until
 
 pytestmark = pytest.mark.slow
 FACE = encode(make_faces(1).images[0])
@@ -201,6 +204,24 @@ def test_sigterm_loses_no_accepted_request(environment: dict[str, str]) -> None:
     assert len(outcomes) > 20
     assert set(outcomes) == {200}
     assert 2 <= left < 10
+
+
+def catches_sigterm(pid: int) -> bool:
+    caught = int(re.findall(rb"SigCgt:\s*(\w+)", read(pid, "status"))[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def test_sigterm_at_the_start_is_heeded(environment: dict[str, str]) -> None:
+    command = [sys.executable, *serve_command(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        try:
+            # As early as it is not the end of the process of itself: the workers are being started.
+            while not catches_sigterm(process.pid):
+                time.sleep(0.001)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def test_a_client_that_never_reads_does_not_keep_the_server(environment: dict[str, str]) -> None:

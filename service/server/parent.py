@@ -1,0 +1,29 @@
+"""BentoML's parent process, which starts the workers and ends them."""
+
+from typing import Any, Final
+
+# BentoML brings its own.
+from circus.client import make_json
+from circus.sighandler import SysHandler
+
+_PAUSE: Final = 0.2
+"""Seconds until it is asked again."""
+
+
+def insist_on_leaving() -> None:
+    """Heed a SIGTERM, or Ctrl-C, also while the workers are being started; call in the parent.
+
+    circus takes one command at a time. While it starts workers it refuses to quit, forgets that it
+    was asked to, and would serve until it is killed. So it is asked until it ends.
+    """
+
+    def leave(handler: Any) -> None:
+        loop, dispatch = handler.controller.loop, handler.controller.dispatch
+
+        def ask() -> None:
+            dispatch((None, make_json("quit")))
+            loop.call_later(_PAUSE, ask)
+
+        loop.add_callback_from_signal(ask)
+
+    SysHandler.quit = leave
