@@ -21,7 +21,7 @@ from search.data.splits import load_split
 from service.artifact import load_artifact
 from service.errors import RequestError
 from service.inference.predictor import Predictor
-from service.reading.faces import Box, cut_face, find_faces
+from service.reading.faces import Box, cut_face, cut_views, find_faces
 
 WIDTH, HEIGHT = 480, 360
 SIDES = (72, 192)
@@ -69,10 +69,10 @@ def compose(faces: NDArray[np.uint8], draw: np.random.Generator) -> tuple[Image.
 
 @dataclass
 class Cuts:
-    """Faces that were found: their rows, as the service cuts them out, and along their edges."""
+    """Faces that were found: their rows, the service's views, and cut out along their edges."""
 
     rows: list[int] = field(default_factory=list)
-    found: list[NDArray[np.uint8]] = field(default_factory=list)
+    views: list[NDArray[np.uint8]] = field(default_factory=list)
     framed: list[NDArray[np.uint8]] = field(default_factory=list)
     elsewhere: int = 0
 
@@ -84,7 +84,7 @@ class Cuts:
             boxes = [box for box in boxes if box not in held]
             if held:
                 self.rows.append(row)
-                self.found.append(cut_face(grey, held[0]))
+                self.views.append(cut_views(grey, held[0]))
                 self.framed.append(cut_face(grey, frame))
         self.elsewhere += len(boxes)
 
@@ -106,7 +106,9 @@ def measure(
         cuts.look(picture, dict(zip(rows.tolist(), frames, strict=True)))
     predictor = Predictor(load_artifact(artifact), "cpu", 64)
     alone = predictor.predict(faces.images[cuts.rows]).argmax(1)
-    within = predictor.predict(np.stack(cuts.found)).argmax(1)
+    views = np.stack(cuts.views)
+    each = predictor.predict(np.concatenate(views)).reshape(*views.shape[:2], -1)
+    within, one_view = each.mean(1).argmax(1), each[:, 0].argmax(1)
     in_frame = predictor.predict(np.stack(cuts.framed)).argmax(1)
     labels = faces.labels[cuts.rows]
     return {
@@ -117,6 +119,7 @@ def measure(
         "label_stays_in_frame": float((alone == in_frame).mean()),
         "right_alone": float((alone == labels).mean()),
         "right_within": float((within == labels).mean()),
+        "right_by_one_view": float((one_view == labels).mean()),
         "right_in_frame": float((in_frame == labels).mean()),
     }
 

@@ -38,7 +38,7 @@ def crop(source: Path, target: Path) -> int:
             print(f"{file}: {error.message}", file=sys.stderr)
             continue
         name = name_crops(source.resolve().name / file.relative_to(source), content)
-        for number, face in enumerate(seen.faces):
+        for number, face in enumerate(seen.views[:, 0]):
             Image.fromarray(face).save(target / f"{name}-{number}.png")
             count += 1
     return count

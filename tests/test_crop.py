@@ -15,7 +15,7 @@ def two_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands for the detector: two faces in each photo."""
 
     def see(content: bytes, limits: Limits, deadline: float) -> Seen:
-        return Seen(make_faces(2, seed=len(content)).images, 1)
+        return Seen(make_faces(2, seed=len(content)).images[:, None], 1)
 
     monkeypatch.setattr(crop, "see_photo", see)
 

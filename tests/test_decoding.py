@@ -36,9 +36,9 @@ def test_results_keep_the_order_of_the_images() -> None:
     assert isinstance(large, Seen)
     assert isinstance(broken, RequestError)
     assert isinstance(last, Seen)
-    assert (large.faces == 9).all()
+    assert (large.views == 9).all()
     assert large.pixels > QUICK_PIXELS
-    np.testing.assert_array_equal(first.faces, last.faces)
+    np.testing.assert_array_equal(first.views, last.views)
 
 
 @pytest.mark.parametrize("kind", ["large", "photo"])

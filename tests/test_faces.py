@@ -5,14 +5,16 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.applications import Starlette
 
 from examples.crop import crop
 from service.errors import RequestError
+from service.labels import LABELS
 from service.reading import faces
 from service.reading.decoding import see_photo
-from service.reading.faces import Box, cut_face, find_faces
+from service.reading.faces import Box, cut_face, cut_views, find_faces
 from service.reading.images import Limits
 from service.settings import Settings
 from tests.conftest import encode, make_faces
@@ -67,6 +69,37 @@ def test_a_box_over_the_edge_repeats_the_outermost_pixels() -> None:
     face = cut_face(levels, Box(-5, -24, 48))
     assert (face[:24] == 0).all()
     assert (face[24:, 0] == np.arange(24)).all()
+
+
+def test_the_second_view_is_closer_and_mirrored() -> None:
+    levels = np.repeat(np.arange(100, dtype=np.uint8)[None], 100, 0)
+    plain, closer = cut_views(levels, Box(25, 25, 50))
+    assert (plain == cut_face(levels, Box(25, 25, 50))).all()
+    assert plain[24, 0] < plain[24, -1]
+    assert closer[24, 0] > closer[24, -1]
+    assert int(np.ptp(closer)) == pytest.approx(0.88 * int(np.ptp(plain)), abs=1)
+
+
+def test_the_answer_is_the_mean_over_both_views() -> None:
+    def tell_by_side(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Happy or sad as more light is left or right, which differs between mirror images."""
+        left = faces[:, :, :24].mean((1, 2)) > faces[:, :, 24:].mean((1, 2))
+        rows = np.zeros((len(faces), 7), np.float32)
+        rows[np.arange(len(faces)), np.where(left, LABELS.index("happy"), LABELS.index("sad"))] = 1
+        return rows
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        photo = {"image": encode(PHOTO)}
+        (face,) = (await client.post("/predict?faces=auto", files=photo)).json()["faces"]
+        assert (face["scores"]["happy"], face["scores"]["sad"]) == (0.5, 0.5)
+        # A cropped face is looked at once, as it is with faces=crop.
+        small = {"image": encode(PHOTO.resize((64, 64)))}
+        (face,) = (await client.post("/predict?faces=auto", files=small)).json()["faces"]
+        alone = (await client.post("/predict", files=small)).json()
+        assert face["scores"] == alone["scores"]
+        assert alone["confidence"] == 1
+
+    with_client(SETTINGS, work, tell_by_side)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

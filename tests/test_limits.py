@@ -241,7 +241,7 @@ def test_images_are_late_one_by_one_also_while_they_wait_for_the_network(
 
 
 def test_a_photo_is_late_whose_faces_were_not_all_seen() -> None:
-    seen = Seen(np.zeros((3, 48, 48), np.uint8), 9, (Box(0, 0, 1),) * 3)
+    seen = Seen(np.zeros((3, 1, 48, 48), np.uint8), 9, (Box(0, 0, 1),) * 3)
     backend: Any = SimpleNamespace(card={}, model="stand-in:1")
     rows = iter(even(np.zeros((5, 48, 48), np.uint8)))
     whole, torn = (predictions.to_answer(seen, rows, backend) for _ in range(2))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.errors import RequestError, late
-from service.reading.faces import Box, cut_face, find_faces
+from service.reading.faces import Box, cut_face, cut_views, find_faces, is_cropped
 from service.reading.images import Limits, NotQuickError, decode_face, decode_picture
 
 QUICK_PIXELS: Final = 1_000_000
@@ -36,12 +36,13 @@ class Seen:
     """What an image shows.
 
     Attributes:
-        faces: uint8, shape (K, 48, 48).
+        views: uint8, shape (K, V, 48, 48): V cuts of each of K faces, whose answers are averaged;
+            the first is the face as its box is.
         pixels: width x height of the image.
         boxes: where the faces are, in the file's pixels; None where the image is a face.
     """
 
-    faces: NDArray[np.uint8]
+    views: NDArray[np.uint8]
     pixels: int
     boxes: tuple[Box, ...] | None = None
 
@@ -52,7 +53,7 @@ See = Callable[[bytes, Limits, float], Seen]
 def see_crop(content: bytes, limits: Limits, deadline: float) -> Seen:
     """The image as one face; arguments and errors as of `images.decode_face`."""
     face, pixels = decode_face(content, limits, deadline)
-    return Seen(face[None], pixels)
+    return Seen(face[None, None], pixels)
 
 
 def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
@@ -62,7 +63,8 @@ def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
     picture, scale, pixels = decode_picture(content, limits, deadline)
     found = find_faces(picture)
     grey = np.asarray(picture.convert("L"))
-    faces = np.stack([cut_face(grey, box) for box in found])
+    alone = is_cropped(picture)
+    views = [cut_face(grey, box)[None] if alone else cut_views(grey, box) for box in found]
     boxes = (
         replace(
             box,
@@ -72,7 +74,7 @@ def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
         )
         for box in found
     )
-    return Seen(faces, pixels, tuple(boxes))
+    return Seen(np.stack(views), pixels, tuple(boxes))
 
 
 @dataclass

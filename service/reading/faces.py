@@ -38,6 +38,9 @@ _CONFIDENCE: Final = 0.8
 _SIDE: Final = 0.96
 _LIFT: Final = 0.025
 
+_CLOSER: Final = 0.88
+"""Side of a face's second view, in those of its box."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -64,7 +67,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
     if not AVAILABLE:
         text = "This service has no face detector (the extra 'faces'); send cropped faces."
         raise RequestError(501, "no_detector", text)
-    if max(picture.size) <= CROPPED_SIDE:
+    if is_cropped(picture):
         side = min(picture.size)
         return [Box((picture.width - side) // 2, (picture.height - side) // 2, side)]
     longest = max(picture.size)
@@ -76,6 +79,27 @@ def find_faces(picture: Image.Image) -> list[Box]:
         text = "No face was found in this picture. With faces=crop it is read as one face."
         raise RequestError(422, "no_face", text)
     return sorted(found, key=lambda box: -box.side)[:MAX_FACES]
+
+
+def is_cropped(picture: Image.Image) -> bool:
+    """Whether it is one face and too small to be a photo."""
+    return max(picture.size) <= CROPPED_SIDE
+
+
+def cut_views(grey: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """Two views of a face, uint8 (2, 48, 48): as its box is, and closer and mirrored.
+
+    A detector's box is a little off, and the mean of both views' answers depends less on that
+    (`benchmarks.faces` measures it).
+
+    Args:
+        grey: a picture's grey levels, uint8 (H, W).
+        box: where the face is in it.
+    """
+    side = max(1, round(_CLOSER * box.side))
+    inset = (box.side - side) // 2
+    closer = Box(box.left + inset, box.top + inset, side)
+    return np.stack([cut_face(grey, box), np.fliplr(cut_face(grey, closer))])
 
 
 def cut_face(grey: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

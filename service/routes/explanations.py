@@ -57,10 +57,11 @@ async def explain_face(
     (seen,) = await state.decoder.decode([content], deadline, see)
     if isinstance(seen, RequestError):
         raise seen
-    number = choose(request, "face", {str(n): n for n in range(len(seen.faces))}, "0")
-    face = seen.faces[number]
+    number = choose(request, "face", {str(n): n for n in range(len(seen.views))}, "0")
+    views = seen.views[number]
     if label is None:
-        label = int((await backend.batcher.submit(face[None], deadline)).argmax())
+        label = int((await backend.batcher.submit(views, deadline)).mean(0).argmax())
+    face = views[0]
     heat = await anyio.to_thread.run_sync(
         backend.explainer.explain, face, label, limiter=state.explaining
     )

@@ -78,7 +78,7 @@ async def look_at(
     with TRACING.step("decode", images=len(contents)):
         until = deadline - NETWORK_SHARE * seconds
         decoded = await decoder.decode(contents, until, see, backend.batcher.coming)
-    found = [item.faces for item in decoded if isinstance(item, Seen)]
+    found = [np.concatenate(item.views) for item in decoded if isinstance(item, Seen)]
     if not found:
         return [item for item in decoded if isinstance(item, RequestError)]
     stack = np.concatenate(found)
@@ -95,10 +95,12 @@ def to_answer(
     seen: Seen, rows: Iterator[NDArray[np.float32]], backend: Backend
 ) -> dict[str, Any] | RequestError:
     """An image's prediction, or its faces' with their boxes; late if not all of its rows came."""
-    own = list(islice(rows, len(seen.faces)))
-    if len(own) < len(seen.faces):
+    count, views = seen.views.shape[:2]
+    own = list(islice(rows, count * views))
+    if len(own) < count * views:
         return late()
-    answers = [to_prediction(row, backend) for row in own]
+    means = np.reshape(own, (count, views, len(LABELS))).mean(1)
+    answers = [to_prediction(row, backend) for row in means]
     if seen.boxes is None:
         return answers[0]
     pairs = zip(seen.boxes, answers, strict=True)
