@@ -225,7 +225,7 @@ def test_other_files_are_counted(
     arguments = [str(root), "--out", str(root / "labels.csv"), "--url", server, "--quiet"]
     assert main(arguments) == 0
     assert capsys.readouterr().out.endswith("1 labelled, 0 failed\n")
-    for name in ("a.GIF", "b.gif", "c.avif", ".hidden.gif", ".cache/d.gif", "d"):
+    for name in ("a.GIF", "b.gif", "c.avif", ".hidden.gif", ".cache/d.gif", "d", "._0.png"):
         (root / name).touch()
     # The table is no such file either.
     assert main(arguments) == 0

@@ -85,9 +85,13 @@ def test_a_face_is_answered_over_tls(proxy: httpx.Client) -> None:
     assert len(answer.headers["x-request-id"]) == 32
     for path in ("/metrics", "/admin/reload"):
         assert proxy.get(path).status_code == 404
-    assert proxy.post("/predict", content=bytes(33 * 2**20)).status_code == 413
-    statuses = {proxy.get("/livez").status_code for _ in range(200)}
-    assert 429 in statuses
+    large = proxy.post("/predict", content=bytes(33 * 2**20))
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+    answers = [proxy.get("/livez") for _ in range(200)]
+    refused = next(answer for answer in answers if answer.status_code != 200)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["strict-transport-security"]
 
 
 def test_the_page_is_whole_however_often_it_is_opened(proxy: httpx.Client) -> None:

@@ -10,6 +10,9 @@ from typing import Final
 ENDINGS: Final = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 """Of names taken for images, in any case."""
 
+_DOUBLE: Final = "._"
+"""What macOS keeps beside a file on foreign disks, under the file's name after this."""
+
 _BEGINNING: Final = 64 * 2**10
 
 
@@ -45,7 +48,7 @@ def find_images(folder: Path, out: Path) -> Found:
     walk = os.walk(folder, onerror=closed.append)
     for path in (Path(place, name) for place, _, names in walk for name in names):
         name, ending = path.relative_to(folder), path.suffix.lower()
-        if ending in ENDINGS:
+        if ending in ENDINGS and not path.name.startswith(_DOUBLE):
             found.names.append(name.as_posix())
         elif not _is_hidden(name) and not _is_same(path, out):
             found.others[ending] += 1
