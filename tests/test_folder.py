@@ -168,6 +168,18 @@ def test_a_wait_for_an_absent_service_is_told_once(
     assert len(lines) == 2
 
 
+def test_a_wait_for_a_busy_service_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(503) as address:
+        arguments = ["--out", str(tmp_path / "labels.csv"), "--patience", "4", "--url", address]
+        assert main([str(ROOT / "examples"), *arguments]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"waits up to 4 s for {address}, which answers 503 (--patience, --url)"
+    assert lines[1].startswith("error: ")
+    assert len(lines) == 2
+
+
 @contextmanager
 def answering(status: int) -> Iterator[str]:
     """A server that says nothing but this."""

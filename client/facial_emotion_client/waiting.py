@@ -1,17 +1,21 @@
-"""A policy that says once that the service is away: its patience is not to look like a hang."""
+"""A policy that says once that the service is away or busy: patience is not to look like a hang."""
 
 import sys
 from dataclasses import dataclass, field
+from typing import Final
 
 import httpx
 from tqdm import tqdm
 
 from facial_emotion_client.retry import Outcome, Retry, address_of
 
+_BUSY_ATTEMPTS: Final = 4
+"""A service that is busy for a moment is nothing to tell of; after so many it is some seconds."""
+
 
 @dataclass(frozen=True)
 class Telling(Retry):
-    """`Retry` for the command, with one line at the first request without an answer."""
+    """`Retry` for the command, with one line where it waits for long."""
 
     _told: list[str] = field(default_factory=list, init=False, compare=False, repr=False)
 
@@ -19,12 +23,15 @@ class Telling(Retry):
         """As `Retry.wait`."""
         wait = super().wait(outcome, attempt)
         waits = wait is not None and wait < self.total
-        if waits and isinstance(outcome, httpx.HTTPError) and not self._told:
-            self._tell(address_of(outcome))
+        if waits and not self._told:
+            if not isinstance(outcome, httpx.Response):
+                self._tell(address_of(outcome))
+            elif attempt + 1 >= _BUSY_ATTEMPTS:
+                self._tell(f"{address_of(outcome)}, which answers {outcome.status_code}")
         return wait
 
-    def _tell(self, address: str) -> None:
-        line = f"waits up to {self.total:g} s for {address} (--patience, --url)"
+    def _tell(self, service: str) -> None:
+        line = f"waits up to {self.total:g} s for {service} (--patience, --url)"
         self._told.append(line)
         # Beside a bar a print would tear it.
         tqdm.write(line, file=sys.stderr)
