@@ -23,7 +23,7 @@ import torch
 from optuna import Trial
 
 from benchmarks.train import measure_peak, prepare_plain
-from search.config import PRESETS
+from search.config import PRESETS, Space
 from search.data.faces import Faces, drop_duplicates
 from search.data.splits import load_split
 from search.study.sampler import SlotSampler
@@ -35,7 +35,7 @@ from service.device import pick_device
 from service.network import count_flops
 
 
-def draw_trials(space: str, count: int, most_flops: int) -> Iterator[tuple[Trial, Candidate]]:
+def draw_trials(space: Space, count: int, most_flops: int) -> Iterator[tuple[Trial, Candidate]]:
     """Trials of a random study whose networks stay below a cost (0: any), and what they train."""
     study = optuna.create_study(direction="maximize", sampler=SlotSampler(0))
     while count:

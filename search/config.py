@@ -88,16 +88,22 @@ TAUGHT: Final = tuple(name for name, recipe in RECIPES.items() if recipe.distill
 """The recipes that need teachers."""
 
 
+Space = Literal["paper", "residual"]
+Sampler = Literal["random", "tpe", "nsga2"]
+Pruner = Literal["none", "halving", "hyperband"]
+Objectives = Literal["accuracy", "accuracy,flops"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A search by name; each field is the default of the option of that name."""
 
-    space: Literal["paper", "residual"]
-    sampler: Literal["random", "tpe", "nsga2"]
-    pruner: Literal["none", "halving", "hyperband"]
+    space: Space
+    sampler: Sampler
+    pruner: Pruner
     trials: int
     epochs: int
-    objectives: Literal["accuracy", "accuracy,flops"] = "accuracy"
+    objectives: Objectives = "accuracy"
 
 
 PRESETS: Final[dict[str, Preset]] = {

@@ -12,6 +12,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
+from search.config import Space
 from search.study.sampler import SlotSampler
 from search.study.space import SPACES, suggest_paper, used_choices
 from service.network import PlainConfig, ResidualConfig, build_network, count_parameters
@@ -19,7 +20,7 @@ from service.network import PlainConfig, ResidualConfig, build_network, count_pa
 DRAWS = 10_000
 
 
-def draw(space: str, count: int) -> list[optuna.Trial]:
+def draw(space: Space, count: int) -> list[optuna.Trial]:
     study = optuna.create_study(sampler=SlotSampler(0))
     trials = []
     for _ in range(count):

@@ -10,6 +10,7 @@ import torch
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
+from search.config import Space
 from search.data.faces import Faces
 from search.errors import StudyError
 from search.study import trial as module
@@ -113,7 +114,7 @@ def test_the_slot_fixes_the_seed_but_in_a_confirmation(fitted: list[tuple[Plan, 
 
 @pytest.mark.parametrize(("space", "count"), [("paper", 147), ("residual", 140)])
 def test_a_trial_learns_from_copies_as_its_recipe_says(
-    space: str, count: int, fitted: list[tuple[Plan, Faces]]
+    space: Space, count: int, fitted: list[tuple[Plan, Faces]]
 ) -> None:
     faces = make_faces(140).select(np.r_[:140, :7])
     trial = optuna.create_study(sampler=SlotSampler(0)).ask()

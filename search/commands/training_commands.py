@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from search.commands.arguments import (
     add_data,
@@ -16,7 +16,16 @@ from search.commands.arguments import (
     refuse_unused,
     seed,
 )
-from search.config import NETWORKS, PRESETS, RECIPES, TAUGHT
+from search.config import (
+    NETWORKS,
+    PRESETS,
+    RECIPES,
+    TAUGHT,
+    Objectives,
+    Pruner,
+    Sampler,
+    Space,
+)
 from search.errors import OptionsError
 from search.training.recipe import Recipe, adapt, set_fields
 
@@ -54,13 +63,9 @@ def add_run(commands: "Commands") -> None:
 def add_protocol(parser: argparse.ArgumentParser) -> None:
     """What a study keeps to from its first trial on."""
     parser.add_argument("--epochs", type=positive, help=f"of each trial {tell_preset('epochs')}")
-    for name, choices in (
-        ("space", ("paper", "residual")),
-        ("sampler", ("random", "tpe", "nsga2")),
-        ("pruner", ("none", "halving", "hyperband")),
-    ):
-        parser.add_argument(f"--{name}", choices=choices, help=tell_preset(name))
-    choices = ("accuracy", "accuracy,flops")
+    for name, kind in (("space", Space), ("sampler", Sampler), ("pruner", Pruner)):
+        parser.add_argument(f"--{name}", choices=get_args(kind), help=tell_preset(name))
+    choices = get_args(Objectives)
     text = f"accuracy, or accuracy,flops for the Pareto front of both {tell_preset('objectives')}"
     parser.add_argument("--objectives", choices=choices, metavar="NAMES", help=text)
     text = "of initial weights, data order and a random search's choices (default: %(default)s)"

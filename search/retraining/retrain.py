@@ -99,12 +99,26 @@ def retrain(
             facts = describe(plan, run, validation, name)
             if lineage:
                 facts["search"] = lineage
-            if is_measured(out / "artifact", facts, run):
-                print("was finished before", flush=True)
-            else:
-                write_artifact(out / "artifact", plan, run, facts)
-                finish_artifact(out / "artifact", data, device)
+            keep(out / "artifact", plan, run, facts, data=data, device=device)
     return out / "artifact"
+
+
+def keep(
+    folder: Path,
+    plan: Plan,
+    run: Run,
+    facts: dict[str, Any],
+    *,
+    data: Path,
+    device: torch.device,
+) -> None:
+    """Write a finished run's artifact and measure it, unless that was done before."""
+    if is_measured(folder, facts, run):
+        print("was finished before", flush=True)
+        return
+    save_artifact(folder, run.average, plan.network, facts)
+    write_history(folder / HISTORY_FILE, run.history)
+    finish_artifact(folder, data, device)
 
 
 def is_measured(folder: Path, facts: dict[str, Any], run: Run) -> bool:
@@ -166,9 +180,3 @@ def finish_artifact(folder: Path, data: Path, device: torch.device) -> None:
     calibrate(folder, data, device)
     print(f"measures accuracy under {len(CORRUPTIONS)} corruptions", flush=True)
     record_robustness(folder, data, device)
-
-
-def write_artifact(folder: Path, plan: Plan, run: Run, facts: dict[str, Any]) -> None:
-    """Weights, card and curve of a finished run."""
-    save_artifact(folder, run.average, plan.network, facts)
-    write_history(folder / HISTORY_FILE, run.history)

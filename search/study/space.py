@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, get_args
 from optuna import Trial
 from optuna.trial import FrozenTrial
 
+from search.config import Space
 from search.training.recipe import Optimizer, Recipe, Schedule
 from service.network import NetworkConfig, PlainConfig, ResidualConfig
 
@@ -89,10 +90,10 @@ def suggest_residual(trial: Trial, epochs: int) -> Candidate:
     return Candidate(network, recipe)
 
 
-VERSIONS: Final = {"paper": 1, "residual": 2}
+VERSIONS: Final[dict[Space, int]] = {"paper": 1, "residual": 2}
 """Number of each space, higher with every change: a study cannot go on in another space."""
 
-SPACES: Final[dict[str, Callable[[Trial, int], Candidate]]] = {
+SPACES: Final[dict[Space, Callable[[Trial, int], Candidate]]] = {
     "paper": suggest_paper,
     "residual": suggest_residual,
 }

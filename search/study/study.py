@@ -9,10 +9,11 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHal
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.storages import RDBStorage
 
+from search.config import Objectives, Pruner, Sampler, Space
 from search.errors import StudyError
 from search.study.sampler import SlotSampler
 
-SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
+SAMPLERS: Final[dict[Sampler, Callable[[int], BaseSampler]]] = {
     "random": SlotSampler,
     # Unseeded, because a seed would make all workers propose the same.
     "tpe": lambda _: TPESampler(constant_liar=True),
@@ -22,11 +23,11 @@ SAMPLERS: Final[dict[str, Callable[[int], BaseSampler]]] = {
 METRICS: Final = ("validation accuracy", "FLOPs an image")
 """Names of the objectives, in their order, that Optuna's dashboard writes at its axes."""
 
-OBJECTIVES: Final[dict[str, tuple[Literal["maximize", "minimize"], ...]]] = {
+OBJECTIVES: Final[dict[Objectives, tuple[Literal["maximize", "minimize"], ...]]] = {
     "accuracy": ("maximize",),
     "accuracy,flops": ("maximize", "minimize"),
 }
-PRUNERS: Final[dict[str, Callable[[int], BasePruner]]] = {
+PRUNERS: Final[dict[Pruner, Callable[[int], BasePruner]]] = {
     "none": lambda _: NopPruner(),
     "halving": lambda _: SuccessiveHalvingPruner(),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
@@ -50,16 +51,16 @@ class Protocol:
         objectives: name in `OBJECTIVES`; accuracy always comes first.
     """
 
-    space: str = "paper"
+    space: Space = "paper"
     space_version: int = 1
     epochs: int = 20
-    sampler: str = "random"
-    pruner: str = "none"
+    sampler: Sampler = "random"
+    pruner: Pruner = "none"
     seed: int = 0
     data_digest: str
     max_parameters: int = 0
     max_flops: int = 0
-    objectives: str = "accuracy"
+    objectives: Objectives = "accuracy"
 
 
 def open_study(storage: RDBStorage, name: str, protocol: Protocol) -> optuna.Study:
