@@ -104,11 +104,14 @@ def measure(
         rows = chosen[start : start + together]
         picture, frames = compose(faces.images[rows], draw)
         cuts.look(picture, dict(zip(rows.tolist(), frames, strict=True)))
-    predictor = Predictor(load_artifact(artifact), "cpu", 64)
+    loaded = load_artifact(artifact)
+    predictor = Predictor(loaded, "cpu", 64)
     alone = predictor.predict(faces.images[cuts.rows]).argmax(1)
     views = np.stack(cuts.views)
     each = predictor.predict(np.concatenate(views)).reshape(*views.shape[:2], -1)
-    within, one_view = each.mean(1).argmax(1), each[:, 0].argmax(1)
+    scores = each.mean(1)
+    within, one_view = scores.argmax(1), each[:, 0].argmax(1)
+    sure = scores.max(1) >= loaded.card["uncertain_below"]
     in_frame = predictor.predict(np.stack(cuts.framed)).argmax(1)
     labels = faces.labels[cuts.rows]
     return {
@@ -120,6 +123,8 @@ def measure(
         "right_alone": float((alone == labels).mean()),
         "right_within": float((within == labels).mean()),
         "right_by_one_view": float((one_view == labels).mean()),
+        "answered": float(sure.mean()),
+        "right_when_answered": float((within == labels)[sure].mean()),
         "right_in_frame": float((in_frame == labels).mean()),
     }
 

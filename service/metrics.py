@@ -88,7 +88,7 @@ def show_model(name: str, previous: str | None = None) -> None:
 
 
 def observe_inputs(faces: NDArray[np.uint8]) -> None:
-    """Count brightness and contrast of uint8 (N, 48, 48) faces, to watch for drift."""
+    """Count brightness and contrast of uint8 (N, 48, 48) views of faces, to watch for drift."""
     for mean, deviation in zip(faces.mean((1, 2)), faces.std((1, 2)), strict=True):
         BRIGHTNESS.observe(mean)
         CONTRAST.observe(deviation)

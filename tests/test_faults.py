@@ -141,6 +141,17 @@ def test_two_servers_of_one_home_keep_their_metrics(
         assert not predictions(address)
 
 
+def test_slow_and_large_heads_end_their_connections(environment: dict[str, str]) -> None:
+    limits = {"EMOTION_HEAD_SECONDS": "1", "EMOTION_MAX_HEAD_BYTES": "4096"}
+    with running({**environment, **limits, "EMOTION_WORKERS": "1"}) as (address, _):
+        large = httpx.get(f"{address}/livez", headers={"X-A": "y" * 5000})
+        assert (large.status_code, large.json()["error"]["code"]) == (431, "head_too_large")
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(b"GET /livez HTTP/1.1\r\n")
+            assert slow.recv(1) == b""
+
+
 def test_a_killed_worker_comes_back(server: tuple[str, int]) -> None:
     address, pid = server
     first = set(workers(pid))
@@ -217,6 +228,7 @@ def test_sigterm_at_the_start_is_heeded(environment: dict[str, str]) -> None:
         try:
             # As early as it is not the end of the process of itself: the workers are being started.
             while not catches_sigterm(process.pid):
+                assert process.poll() is None
                 time.sleep(0.001)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0

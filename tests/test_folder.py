@@ -249,6 +249,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "pictures", 1, 2)
     make_folder(root / "open", 1, 1)
     make_folder(root / "closed", 1, 1).chmod(0)
+    make_folder(root / ".Trashes", 1, 1).chmod(0)
     text = f"""
 import sys
 from pathlib import Path
@@ -262,11 +263,12 @@ sys.exit(command.main([{str(root)!r}]))
 """
     command = [*as_no_superuser(), sys.executable, "-c", text]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = "labels.csv: 3 labelled, 0 failed; 1 folder(s) could not be read\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, said, "")
+    said = "labels.csv: 3 labelled, 0 failed; 1 folder(s) could not be read, such as "
+    assert (done.returncode, done.stdout, done.stderr) == (2, f"{said}{root / 'closed'}\n", "")
     command[-1] = text.replace(str(root), str(root / "closed"))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    (root / "closed").chmod(0o700)
+    for name in ("closed", ".Trashes"):
+        (root / name).chmod(0o700)
     assert done.returncode == 1
     assert done.stderr.endswith(f"Permission denied: '{root / 'closed'}'\n")
 

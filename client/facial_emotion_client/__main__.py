@@ -79,7 +79,7 @@ def describe(tally: Tally) -> str:
     if tally.failed_before:
         words += " (--retry does these again)"
     if tally.closed:
-        words += f"; {tally.closed} folder(s) could not be read"
+        words += f"; {len(tally.closed)} folder(s) could not be read, such as {tally.closed[0]}"
     return words + _describe_others(tally.others)
 
 

@@ -31,7 +31,7 @@ class Tally:
     labelled_before: int = 0
     failed_before: int = 0
     others: Counter[str] = field(default_factory=Counter)
-    closed: int = 0
+    closed: list[str] = field(default_factory=list)
 
 
 async def label_folder(

@@ -23,12 +23,12 @@ class Found:
     Attributes:
         names: of the images, relative to the folder, sorted.
         others: how many files that are not hidden have which other ending.
-        closed: how many folders cannot be read.
+        closed: folders that cannot be read; not hidden ones, as each disk has.
     """
 
     names: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    closed: int = 0
+    closed: list[str] = field(default_factory=list)
 
 
 def find_images(folder: Path, out: Path) -> Found:
@@ -43,21 +43,22 @@ def find_images(folder: Path, out: Path) -> Found:
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
-    closed: list[OSError] = []
+    errors: list[OSError] = []
     found = Found()
-    walk = os.walk(folder, onerror=closed.append)
+    walk = os.walk(folder, onerror=errors.append)
     for path in (Path(place, name) for place, _, names in walk for name in names):
         name, ending = path.relative_to(folder), path.suffix.lower()
         if ending in ENDINGS and not path.name.startswith(_DOUBLE):
             found.names.append(name.as_posix())
         elif not _is_hidden(name) and not _is_same(path, out):
             found.others[ending] += 1
-    if closed and not found.names:
-        raise closed[0]
+    if errors and not found.names:
+        raise errors[0]
     if not found.names:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(ENDINGS)})")
     found.names.sort()
-    found.closed = len(closed)
+    places = [Path(os.fsdecode(e.filename)) for e in errors if not isinstance(e, FileNotFoundError)]
+    found.closed = [str(p) for p in places if not _is_hidden(p.relative_to(folder))]
     return found
 
 

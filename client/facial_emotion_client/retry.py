@@ -98,8 +98,10 @@ def persist(
     begun = monotonic()
     outcome = yield call
     for attempt in itertools.count():
+        if enough(outcome):
+            break
         wait = retry.wait(outcome, attempt)
-        if wait is None or enough(outcome) or monotonic() - begun + wait >= retry.total:
+        if wait is None or monotonic() - begun + wait >= retry.total:
             break
         outcome = yield replace(call, delay=wait)
     return outcome

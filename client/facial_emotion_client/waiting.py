@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from facial_emotion_client.retry import Outcome, Retry, address_of
 
-_BUSY_ATTEMPTS: Final = 4
-"""A service that is busy for a moment is nothing to tell of; after so many it is some seconds."""
+_LONG: Final = 1.0
+"""Seconds; a service that is busy for a moment is nothing to tell of."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,10 @@ class Telling(Retry):
     def wait(self, outcome: Outcome, attempt: int) -> float | None:
         """As `Retry.wait`."""
         wait = super().wait(outcome, attempt)
-        waits = wait is not None and wait < self.total
-        if waits and not self._told:
+        if wait is not None and wait < self.total and not self._told:
             if not isinstance(outcome, httpx.Response):
                 self._tell(address_of(outcome))
-            elif attempt + 1 >= _BUSY_ATTEMPTS:
+            elif wait > _LONG:
                 self._tell(f"{address_of(outcome)}, which answers {outcome.status_code}")
         return wait
 

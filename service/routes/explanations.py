@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import RequestError
+from service.errors import RequestError, late
 from service.inference.backend import Backend
 from service.inference.explain import draw_overlay
 from service.labels import LABELS
@@ -52,7 +52,10 @@ async def explain_face(
     label: int | None,
     deadline: float,
 ) -> tuple[NDArray[np.uint8], int, NDArray[np.float32]]:
-    """A face, the index of the named or likeliest label, and the heat map of it."""
+    """A face, the index of the named or likeliest label, and the heat map of it.
+
+    The likeliest is that of all views, as `/predict` answers; the map is of the first.
+    """
     state = request.app.state
     (seen,) = await state.decoder.decode([content], deadline, see)
     if isinstance(seen, RequestError):
@@ -60,7 +63,10 @@ async def explain_face(
     number = choose(request, "face", {str(n): n for n in range(len(seen.views))}, "0")
     views = seen.views[number]
     if label is None:
-        label = int((await backend.batcher.submit(views, deadline)).mean(0).argmax())
+        rows = await backend.batcher.submit(views, deadline)
+        if len(rows) < len(views):
+            raise late()
+        label = int(rows.mean(0).argmax())
     face = views[0]
     heat = await anyio.to_thread.run_sync(
         backend.explainer.explain, face, label, limiter=state.explaining

@@ -82,7 +82,7 @@ async def look_at(
     if not found:
         return [item for item in decoded if isinstance(item, RequestError)]
     stack = np.concatenate(found)
-    with TRACING.step("network", faces=len(stack)):
+    with TRACING.step("network", views=len(stack)):
         asked = deadline - TELLING_SHARE * (deadline - until)
         rows = iter(await backend.batcher.submit(stack, asked))
     return [

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-# BentoML brings its own.
+# Part of BentoML, which is pinned; one method is replaced in place, since BentoML makes the object.
 from circus.client import make_json
 from circus.sighandler import SysHandler
 
