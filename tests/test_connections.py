@@ -36,15 +36,14 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture
-def serve() -> Any:
+def serve(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
     """Run work against a watched server, with a way to open connections to it."""
 
     class Watched(Protocol):
         watcher = Connections(LIMIT)
         max_head_bytes = 65_536
 
-    async def run(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
+    async def run() -> None:
         config = uvicorn.Config(
             answer, http=Watched, lifespan="off", log_level="error", timeout_keep_alive=30
         )
@@ -61,7 +60,7 @@ def serve() -> Any:
                 server.should_exit = True
                 await task
 
-    return lambda work: asyncio.run(run(work))
+    asyncio.run(run())
 
 
 async def seconds_to_close(reader: asyncio.StreamReader) -> float:
@@ -78,7 +77,7 @@ async def ask(streams: Streams, path: bytes = b"/") -> None:
     assert (await asyncio.wait_for(reader.readuntil(b"ok"), 5)).startswith(b"HTTP/1.1 200")
 
 
-def test_a_silent_connection_is_closed(serve: Any) -> None:
+def test_a_silent_connection_is_closed() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         reader, writer = await connect()
         assert 0.7 * LIMIT < await seconds_to_close(reader) < 3 * LIMIT
@@ -87,7 +86,7 @@ def test_a_silent_connection_is_closed(serve: Any) -> None:
     serve(work)
 
 
-def test_a_dripped_head_is_closed_on_new_and_kept_connections(serve: Any) -> None:
+def test_a_dripped_head_is_closed_on_new_and_kept_connections() -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD)
         while not writer.is_closing():
@@ -107,7 +106,7 @@ def test_a_dripped_head_is_closed_on_new_and_kept_connections(serve: Any) -> Non
     serve(work)
 
 
-def test_a_head_that_begins_with_the_end_of_another_request_is_waited_for(serve: Any) -> None:
+def test_a_head_that_begins_with_the_end_of_another_request_is_waited_for() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         reader, writer = await connect()
         for _ in range(2):
@@ -124,7 +123,7 @@ def test_a_head_that_begins_with_the_end_of_another_request_is_waited_for(serve:
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-def test_who_asks_for_another_protocol_is_answered_over_http(serve: Any, protocol: bytes) -> None:
+def test_who_asks_for_another_protocol_is_answered_over_http(protocol: bytes) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
     upgrade += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n"
 
@@ -140,7 +139,7 @@ def test_who_asks_for_another_protocol_is_answered_over_http(serve: Any, protoco
     serve(work)
 
 
-def test_idle_and_busy_connections_are_kept(serve: Any) -> None:
+def test_idle_and_busy_connections_are_kept() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         streams = await connect()
         await ask(streams)
@@ -175,7 +174,7 @@ async def answer_at_length(_: Any, receive: Any, send: Any) -> None:
     ENDS.append((await receive())["type"])
 
 
-def test_a_client_that_reads_no_more_is_dropped(serve: Any) -> None:
+def test_a_client_that_reads_no_more_is_dropped() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         ENDS.clear()
         reader, writer = await connect()
@@ -193,7 +192,7 @@ def test_a_client_that_reads_no_more_is_dropped(serve: Any) -> None:
     serve(work)
 
 
-def test_a_client_that_reads_slowly_gets_all_of_it(serve: Any) -> None:
+def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         reader, writer = await connect()
         writer.write(HEAD.replace(b"/ ", b"/large ", 1) + b"\r\n")
@@ -206,7 +205,7 @@ def test_a_client_that_reads_slowly_gets_all_of_it(serve: Any) -> None:
     serve(work)
 
 
-def test_what_the_kernel_holds_for_who_reads_no_more_goes_too(serve: Any) -> None:
+def test_what_the_kernel_holds_for_who_reads_no_more_goes_too() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         _, other = await connect()
         address = other.get_extra_info("peername")

@@ -25,13 +25,11 @@ from tests.serving import even, serving
 FACE = encode(make_faces(1).images[0])
 
 Flood = Callable[[httpx.AsyncClient, threading.Event], Awaitable[None]]
-Run = Callable[[Flood], None]
 
 
-@pytest.fixture
-def when_full() -> Run:
+def when_full(flood: Flood) -> None:
     """Run a flood at a worker of one place, which is taken until the event is set."""
-    return lambda flood: asyncio.run(asyncio.wait_for(run(flood), 20))
+    asyncio.run(asyncio.wait_for(run(flood), 20))
 
 
 async def run(flood: Flood) -> None:
@@ -86,7 +84,7 @@ def count(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def test_a_refusal_tells_all_that_others_do(when_full: Run) -> None:
+def test_a_refusal_tells_all_that_others_do() -> None:
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
         answer = await ask(client, **{"X-Request-ID": "mine"})
         assert answer.status_code == 503
@@ -103,7 +101,7 @@ def test_a_refusal_tells_all_that_others_do(when_full: Run) -> None:
     assert count("emotion_rejections_total", code="unavailable") == codes + 1
 
 
-def test_a_refusal_is_held_back_and_taken_back_when_there_is_room(when_full: Run) -> None:
+def test_a_refusal_is_held_back_and_taken_back_when_there_is_room() -> None:
     async def flood(client: httpx.AsyncClient, release: threading.Event) -> None:
         begun = time.monotonic()
         assert (await ask(client)).status_code == 503
@@ -116,7 +114,7 @@ def test_a_refusal_is_held_back_and_taken_back_when_there_is_room(when_full: Run
     when_full(flood)
 
 
-def test_what_is_held_has_a_limit(monkeypatch: pytest.MonkeyPatch, when_full: Run) -> None:
+def test_what_is_held_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "MAX_HELD", 2)
     monkeypatch.setattr(overload, "HOLD_SECONDS", 0.5)
 
@@ -131,7 +129,7 @@ def test_what_is_held_has_a_limit(monkeypatch: pytest.MonkeyPatch, when_full: Ru
     when_full(flood)
 
 
-def test_other_paths_are_answered(when_full: Run) -> None:
+def test_other_paths_are_answered() -> None:
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
         for path in ("/livez", "/readyz", "/info", "/metrics"):
             assert (await client.get(path)).status_code == 200
@@ -139,7 +137,7 @@ def test_other_paths_are_answered(when_full: Run) -> None:
     when_full(flood)
 
 
-def test_a_connection_is_used_again_after_a_refusal(when_full: Run) -> None:
+def test_a_connection_is_used_again_after_a_refusal() -> None:
     async def flood(client: httpx.AsyncClient, release: threading.Event) -> None:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         body = b"x" * 300_000
@@ -157,7 +155,7 @@ def test_a_connection_is_used_again_after_a_refusal(when_full: Run) -> None:
     when_full(flood)
 
 
-def test_who_hangs_up_while_held_is_forgotten(when_full: Run) -> None:
+def test_who_hangs_up_while_held_is_forgotten() -> None:
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:
         requests = count("emotion_requests_total", route="/predict", status="503")
         with pytest.raises(httpx.ReadTimeout):
@@ -169,7 +167,7 @@ def test_who_hangs_up_while_held_is_forgotten(when_full: Run) -> None:
 
 
 def test_the_log_has_one_line_for_all(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when_full: Run
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(overload, "_TOLD_SECONDS", 0.3)
 
@@ -183,9 +181,7 @@ def test_the_log_has_one_line_for_all(
     assert vars(line)["details"] == {"refused": 5, "seconds": 0.3}
 
 
-def test_a_long_pipeline_of_requests_is_refused_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, when_full: Run
-) -> None:
+def test_a_long_pipeline_of_requests_is_refused_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "MAX_HELD", 0)
 
     async def flood(client: httpx.AsyncClient, _: threading.Event) -> None:

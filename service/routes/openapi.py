@@ -23,6 +23,18 @@ from service.routes.schemas import (
 )
 from service.version import VERSION
 
+_MODELS: Final[tuple[type[BaseModel], ...]] = (
+    Prediction,
+    Photo,
+    BatchAnswer,
+    Explanation,
+    Failure,
+    Info,
+    Status,
+    Reload,
+)
+"""What the routes answer with."""
+
 _IMAGE_TYPES: Final = tuple(f"image/{name.lower()}" for name in FORMATS)
 _BINARY: Final = {"type": "string", "format": "binary"}
 
@@ -30,10 +42,8 @@ _BINARY: Final = {"type": "string", "format": "binary"}
 @functools.cache
 def describe_api() -> bytes:
     """The document served at `/openapi.json`, as JSON."""
-    answers = (Prediction, Photo, BatchAnswer, Explanation, Failure, Info, Status, Reload)
-    models: list[type[BaseModel]] = list(answers)
     _, schemas = models_json_schema(
-        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
+        [(model, "serialization") for model in _MODELS], ref_template="#/components/schemas/{model}"
     )
     document = {
         "openapi": "3.1.0",
