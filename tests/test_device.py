@@ -1,10 +1,7 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 
-from service import device
-from service.device import DeviceError, gains_by_rounding, pick_device, pick_precision, time_product
+from service.device import DeviceError, pick_device, pick_precision
 
 
 def test_auto_is_cuda_where_there_is_one() -> None:
@@ -19,34 +16,19 @@ def test_a_device_that_is_not_here_is_named(name: str) -> None:
         pick_device(name)
 
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def forget_timing() -> Iterator[None]:
-    gains_by_rounding.cache_clear()
-    yield
-    gains_by_rounding.cache_clear()
-
-
-@pytest.mark.parametrize("faster", [torch.float32, torch.bfloat16])
-def test_a_cpu_with_bfloat16_computes_in_what_is_faster(
-    monkeypatch: pytest.MonkeyPatch, faster: torch.dtype
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_tile": True}, torch.bfloat16),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_tile": False}, torch.float32),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC", "avx2": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_what_is_faster(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, object], expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    monkeypatch.setattr(device, "time_product", lambda dtype: 1.0 if dtype == faster else 2.0)
-    assert pick_precision(CPU) == faster
-
-
-def test_a_cpu_without_bfloat16_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    monkeypatch.delattr(device, "time_product")
-    assert pick_precision(CPU) == torch.float32
-
-
-def test_a_product_is_timed_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = torch.get_rng_state()
-    short = time_product(torch.float32)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    monkeypatch.setattr(device, "SIDE", 1024)
-    assert time_product(torch.float32) > 5 * short > 0
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert pick_precision(torch.device("cpu")) == expected

@@ -10,7 +10,7 @@ from torch.nn import functional
 from search.training.distributed import world
 from search.training.plan import Run
 from search.training.replay import Replay
-from service.device import reduced
+from service.device import autocast
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes faces, labels and targets of a batch; see `train_step`."""
@@ -33,7 +33,7 @@ def make_step(run: Run) -> Step:
 def train_step(run: Run, batch: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """One update; returns loss and accuracy of the batch, shape (2,), on the device."""
     batch = batch.contiguous(memory_format=torch.channels_last)
-    with reduced(batch.device):
+    with autocast(batch.device):
         logits = run.forward(batch)
         if run.tutor is not None:
             with torch.no_grad():

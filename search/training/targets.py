@@ -11,7 +11,7 @@ from search.errors import TrainingError
 from search.training.distributed import rank
 from search.training.inference import predict_logits
 from search.training.recipe import Recipe
-from service.device import reduced
+from service.device import autocast
 from service.labels import LABELS
 from service.network import without_softening
 
@@ -37,7 +37,7 @@ def make_targets(
         print(f"{len(images):,} faces are answered by each teacher first", flush=True)
     for teacher in teachers:
         teacher.to(images.device).to(memory_format=torch.channels_last)
-    with reduced(images.device):
+    with autocast(images.device):
         answers = [
             functional.softmax(predict_logits(teacher, view), 1)
             for teacher in teachers
