@@ -5,16 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 from optuna import Study, Trial, TrialPruned
+from optuna.pruners import HyperbandPruner
 from optuna.trial import TrialState
 
+from search.config import Pruner
 from search.errors import CheckpointError, StoppedError, StudyError, TrialFailedError
 from search.study import trial
 from search.study.outcome import report_accuracy
 from search.study.phase import Search, digest_data
 from search.study.run import run_search
+from search.study.slots import RUNG, open_slots
 from search.study.space import SPACES, Candidate
 from search.study.storage import connect
 from search.study.study import Protocol, find_study
@@ -49,8 +53,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def search(data: Path, storage: Path) -> Study:
-    protocol = Protocol(epochs=EPOCHS, data_digest=digest_data(data))
+def search(data: Path, storage: Path, pruner: Pruner = "none") -> Study:
+    protocol = Protocol(epochs=EPOCHS, data_digest=digest_data(data), pruner=pruner)
     options: dict[str, Any] = {"trials": 1, "device": "cpu", "confirm": 0}
     try:
         run_search(
@@ -94,6 +98,34 @@ def test_a_stopped_trial_goes_on_in_its_epoch(
     assert again.intermediate_values == whole.intermediate_values
     assert again.values == whole.values
     assert sorted(file.name for file in tmp_path.iterdir()) == ["faces", "s.db", "whole.db"]
+
+
+def test_a_trial_that_goes_on_keeps_its_own_bracket_and_rungs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Brackets go by a trial's number: the first rung of trial 0 is at the last epoch here, which
+    # counts for none, that of trial 1 at the first.
+    monkeypatch.setattr(
+        HyperbandPruner, "_get_bracket_id", lambda _, study, trial: 1 - trial.number
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "report_accuracy", stop_after(2))
+        with pytest.raises(StoppedError):
+            search(data, tmp_path / "s.db", "hyperband")
+    stopped, again = search(data, tmp_path / "s.db", "hyperband").trials
+    assert not {key for key in stopped.system_attrs if key.startswith(RUNG)}
+    rungs = {key: value for key, value in again.system_attrs.items() if key.startswith(RUNG)}
+    assert rungs == {f"{RUNG}0": again.intermediate_values[1]}
+
+
+def test_a_repeated_trial_leaves_the_rungs_of_the_first_behind(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=connect(str(tmp_path / "s.db")))
+    marks = {f"{RUNG}0": 0.5, "nsga2:generation": 3}
+    failed = optuna.create_trial(state=TrialState.FAIL, user_attrs={"slot": 0}, system_attrs=marks)
+    study.add_trial(failed)
+    open_slots(study, [0])
+    assert study.trials[-1].state == TrialState.WAITING
+    assert study.trials[-1].system_attrs == {"nsga2:generation": 3}
 
 
 def test_a_trial_stopped_in_its_last_epoch_is_complete_without_another(

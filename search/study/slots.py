@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from optuna import Study, Trial, create_trial
 from optuna.exceptions import UpdateFinishedTrialError
@@ -26,6 +26,9 @@ MAX_DEATHS: Final = 3
 
 LASTING: Final[tuple[str, ...]] = ("slot", "seed", "confirms", "seeds")
 """Attributes that a slot's trials share; the others tell of one trial's training."""
+
+RUNG: Final = "completed_rung_"
+"""Start of the names under which Optuna's pruners note what a trial had at each rung."""
 
 AHEAD: Final = 16
 """Slots that wait at once: each look at a study reads again all trials that are not finished."""
@@ -141,6 +144,15 @@ def _take(storage: RDBStorage, trial: FrozenTrial) -> bool:
         return connection.execute(claim).rowcount == 1
 
 
+def _lasting_marks(trial: FrozenTrial) -> dict[str, Any]:
+    """What samplers noted of a trial, such as its generation.
+
+    Not what a pruner noted: by its number the next trial may be of another bracket of Hyperband.
+    """
+    notes = trial.system_attrs.items()
+    return {key: value for key, value in notes if not key.startswith(RUNG)}
+
+
 def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     last = trials[-1]
     deaths = sum("interrupted" not in trial.user_attrs for trial in trials)
@@ -153,6 +165,5 @@ def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:
         params=last.params,
         distributions=last.distributions,
         user_attrs=attributes,
-        # A genetic sampler keeps a trial's generation there.
-        system_attrs=last.system_attrs,
+        system_attrs=_lasting_marks(last),
     )

@@ -60,18 +60,15 @@ def train_trial(
     plan, faces = make_plan(trial, protocol, train)
 
     def report(history: list[dict[str, float]]) -> None:
-        figures = history[-1]
         raise_again()
-        report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
-        # After its last epoch a trial has cost all that it can, and is worth its figure.
-        unfinished = figures["epoch"] < protocol.epochs
-        if protocol.pruner != "none" and unfinished and trial.should_prune():
-            trial.set_user_attr("reason", f"pruned after epoch {figures['epoch']:.0f}")
+        if note_epoch(trial, protocol, history[-1]):
+            trial.set_user_attr("reason", f"pruned after epoch {history[-1]['epoch']:.0f}")
             raise TrialPruned
 
     if checkpoint:
         for figures in read_epochs(checkpoint, plan.fields(validation)):
-            report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
+            # The pruner's verdict is past, but it keeps what the trial had at each rung.
+            note_epoch(trial, protocol, figures)
     clock = Clock(INTERVAL, edges=False)
     with failures_told():
         run = fit(
@@ -80,6 +77,14 @@ def train_trial(
     record_figures(trial, run.history[-1])
     accuracy = run.history[-1]["validation_accuracy"]
     return (accuracy, trial.user_attrs["flops"]) if has_several(trial.study) else (accuracy,)
+
+
+def note_epoch(trial: Trial, protocol: Protocol, figures: Mapping[str, float]) -> bool:
+    """Report the accuracy after an epoch; whether the pruner would end the trial there."""
+    report_accuracy(trial, int(figures["epoch"]), figures["validation_accuracy"])
+    # After its last epoch a trial has cost all that it can, and is worth its figure.
+    unfinished = figures["epoch"] < protocol.epochs
+    return protocol.pruner != "none" and unfinished and trial.should_prune()
 
 
 def make_plan(trial: Trial, protocol: Protocol, train: Faces) -> tuple[Plan, Faces]:
