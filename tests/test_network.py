@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from search.config import NETWORKS
 from service.network import (
     PlainConfig,
     ResidualConfig,
+    _ResidualBlock,
     build_network,
     config_from_dict,
     config_to_dict,
@@ -59,6 +61,29 @@ def test_faces_are_softened_in_evaluation_only() -> None:
     torch.testing.assert_close(soft.eval()(faces), plain.eval()(blurred))
     stem, blocks, head = split_network(soft)
     torch.testing.assert_close(head(blocks(stem(faces))), soft(faces))
+
+
+def test_blocks_that_are_dropped_leave_the_mean_as_it_is() -> None:
+    torch.manual_seed(0)
+    block = _ResidualBlock(4, 4, 1, squeeze=False, drop=0.4)
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, 0.1)
+            module.eval()
+    # Above the change everywhere, so that no sum is cut off at zero.
+    features = 5 + torch.rand(1, 4, 3, 3)
+    change = block.body(features)
+    draws = block(features.expand(4000, -1, -1, -1)) - features
+    dropped = (draws.abs() < 1e-6).flatten(1).all(1)
+    assert dropped.float().mean().item() == pytest.approx(0.4, abs=0.03)
+    torch.testing.assert_close(draws[~dropped][0], change[0] / 0.6)
+    assert torch.equal(block.eval()(features), features + change)
+
+
+def test_later_blocks_are_dropped_more_often() -> None:
+    config = replace(TINY, channels=(8, 8), depths=(1, 2), drop_path=0.3)
+    blocks = [m for m in build_network(config).modules() if isinstance(m, _ResidualBlock)]
+    assert [block.drop for block in blocks] == pytest.approx([0.0, 0.15, 0.3])
 
 
 def test_a_residual_network_takes_any_size() -> None:
