@@ -54,10 +54,10 @@ BLEND = $(BIN)/python -m search blend --data $(DATA) --device $(DEVICE) --share 
 CHOOSE = $(BIN)/python -m search choose
 SEEDS := 0 1 2
 
-# Made for a GPU.
+# Made for a GPU. No stage has a seed of another one: it fixes initial weights and the order of the faces.
 models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
-	$(RETRAIN) --network accurate --recipe teacher --seed 0 --out runs/teacher0
-	$(RETRAIN) --network accurate --recipe teacher --seed 1 --out runs/teacher1
+	$(RETRAIN) --network accurate --recipe teacher --seed 10 --out runs/teacher0
+	$(RETRAIN) --network accurate --recipe teacher --seed 11 --out runs/teacher1
 	set -e; for network in accurate compact; do \
 		for seed in $(SEEDS); do \
 			$(RETRAIN) --network $$network --recipe student $(TEACHERS) --seed $$seed --out runs/$${network}$$seed; \
@@ -65,7 +65,7 @@ models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=f
 		$(CHOOSE) --out runs/$$network $(SEEDS:%=--run runs/$${network}%/artifact); \
 		for seed in $(SEEDS); do \
 			$(RETRAIN) --network $$network --recipe robust --start-from runs/$$network $(TEACHERS) \
-				--seed $$seed --out runs/$$network-robust$$seed; \
+				--seed 2$$seed --out runs/$$network-robust$$seed; \
 			$(BLEND) --start runs/$$network --run runs/$$network-robust$$seed/artifact --out runs/$$network-blend$$seed; \
 		done; \
 	done
