@@ -41,7 +41,8 @@ def draw_curves(history: dict[str, list[float]]) -> list[Picture]:
         axis.legend()
         caption = (
             "From the model's training, on its own data. "
-            "Train is measured while learning, on augmented images and soft targets."
+            "Train is measured while learning, on images and targets as the recipe changes them; "
+            "validation with the averaged weights, where it averages."
         )
         pictures.append(Picture(name, f"{name.capitalize()} over epochs", caption, figure))
     return pictures

@@ -8,7 +8,8 @@ import torch
 from search.data.splits import load_own_validation
 from search.errors import DataError
 from search.evaluation.evaluate import Evaluation, evaluate
-from search.evaluation.scores import FEWEST, f1, precision, recall, reliability
+from search.evaluation.scores import FEWEST
+from search.evaluation.summary import summarize, summarize_classes
 from search.report.artifact_figures import (
     draw_augmented,
     draw_confusion,
@@ -21,7 +22,6 @@ from search.report.literature import rank
 from search.report.page import Picture, Table, write_page
 from search.training.history import read_history
 from service.artifact import HISTORY_FILE, load_artifact
-from service.labels import LABELS
 
 UNRANKED: Final = Table(
     "Beside published results",
@@ -104,17 +104,11 @@ def tabulate_figures(plain: Evaluation, mirrored: Evaluation, note: str) -> Tabl
     columns = {"plain": plain, "with mirror image": mirrored}
     if unseen := plain.without_seen():
         columns["not in train"] = unseen
-    rows = [
-        [
-            name,
-            str(len(result.faces)),
-            f"{result.accuracy:.2%}",
-            f"{result.loss:.4f}",
-            f"{f1(result.confusion).mean():.4f}",
-            f"{reliability(result.probabilities, result.faces.labels).error:.4f}",
-        ]
-        for name, result in columns.items()
-    ]
+    rows = []
+    for name, result in columns.items():
+        figures = summarize(result, brief=True)
+        others = (f"{figures[key]:.4f}" for key in ("loss", "macro_f1", "ece"))
+        rows.append([name, str(figures["images"]), f"{figures['accuracy']:.2%}", *others])
     header = ("", "images", "accuracy", "loss", "macro F1", "ECE")
     return Table("Figures", header, rows, f"Measured for this page.{note}")
 
@@ -141,9 +135,11 @@ def tabulate_seeds(facts: dict[str, Any]) -> Table:
 
 def tabulate_classes(result: Evaluation) -> Table:
     """Precision, recall and F1 of each label."""
-    counts = result.confusion
-    columns = zip(LABELS, precision(counts), recall(counts), f1(counts), strict=True)
-    rows = [[label, *(f"{value:.4f}" for value in values)] for label, *values in columns]
+    names = ("precision", "recall", "f1")
+    rows = [
+        [label, *(f"{scores[name]:.4f}" for name in names)]
+        for label, scores in summarize_classes(result).items()
+    ]
     return Table("Labels", ("label", "precision", "recall", "F1"), rows)
 
 

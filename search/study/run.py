@@ -4,6 +4,8 @@ import logging
 from dataclasses import replace
 
 import optuna
+from optuna import Study
+from optuna.storages import RDBStorage
 
 from search.errors import StudyError
 from search.study.confirmation import (
@@ -43,7 +45,7 @@ def run_search(search: Search) -> None:
     storage = connect(search.storage, search.heartbeat)
     study = open_study(storage, search.name, search.protocol)
     wanted = tuple(range(search.trials))
-    fill(search, Phase(name=search.name, protocol=search.protocol, wanted=wanted))
+    fill(search, Phase(name=search.name, protocol=search.protocol, wanted=wanted), storage, study)
     if not best_trials(study, 1):
         raise StudyError(tell_none_complete(study))
     best = pick_for_confirmation(study, search.confirm)
@@ -55,19 +57,17 @@ def run_search(search: Search) -> None:
     phase = Phase(name=name, protocol=protocol, wanted=tuple(templates), templates=templates)
     confirmation = open_study(storage, name, protocol)
     check_origin(study, confirmation)
-    fill(search, phase)
+    fill(search, phase, storage, confirmation)
     for confirmed in rank_confirmed(study, confirmation):
         print(tell_confirmed(confirmed))
 
 
-def fill(search: Search, phase: Phase) -> None:
-    """Have the phase's slots filled by this process or by worker processes.
+def fill(search: Search, phase: Phase, storage: RDBStorage, study: Study) -> None:
+    """Have the slots of the phase's study filled by this process or by worker processes.
 
     Raises:
         StudyError, DataError: as `run_search`.
     """
-    storage = connect(search.storage, search.heartbeat)
-    study = open_study(storage, phase.name, phase.protocol)
     with StudyProgress(study, phase.wanted, search.workers, phase.protocol.epochs):
         try:
             if search.workers == 1:
