@@ -121,6 +121,11 @@ def split_network(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
     return parts
 
 
+def takes_any_size(network: nn.Module) -> bool:
+    """Whether a network of `build_network` answers for other sizes than 48x48, too."""
+    return isinstance(network, _ResidualNetwork)
+
+
 def without_softening(network: nn.Module) -> nn.Module:
     """The network, changed in place to answer for augmented faces, which are soft already."""
     for module in network.modules():

@@ -20,7 +20,7 @@ from search.training.recipe import Recipe
 from search.training.step import make_step, train_step, update_average
 from search.training.targets import Tutor, make_targets
 from search.training.train import fit
-from service.network import build_network
+from service.network import PlainConfig, build_network
 from tests.conftest import TINY, make_faces
 
 CPU = torch.device("cpu")
@@ -218,6 +218,14 @@ def test_a_tutor_answers_for_the_faces_at_hand_as_they_are() -> None:
     torch.testing.assert_close(mixed, expected, atol=5e-3, rtol=0)
     # The next run of an ablation has the same teacher.
     assert torch.equal(teacher(batch), soft) and not torch.equal(hard(batch), soft)
+
+
+def test_a_tutor_must_take_the_faces_sizes() -> None:
+    recipe = replace(FAST, distill=0.25, consistent=True, sizes=((0.5, 32), (1.0, 48)))
+    plain = build_network(PlainConfig(channels=(4,)))
+    with pytest.raises(TrainingError, match="takes faces of 48 pixels only"):
+        Tutor(recipe, [plain], CPU)
+    assert Tutor(replace(recipe, sizes=((1.0, 48),)), [plain], CPU)
 
 
 def test_with_the_whole_share_only_the_teachers_count(faces: Faces) -> None:

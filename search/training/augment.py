@@ -52,19 +52,20 @@ def draw_views(images: Tensor, recipe: Recipe, size: int, generator: torch.Gener
     return augment(standardize(exposed), recipe, size, generator)
 
 
-def expose(images: Tensor, stops: float, generator: torch.Generator) -> Tensor:
+def expose(images: Tensor, reach: float, generator: torch.Generator) -> Tensor:
     """Half of the images as another exposure would have made them; what exceeds white is lost.
 
     Args:
         images: uint8, grey levels 0 to 255, shape (N, 1, H, W).
-        stops: largest change either way; grey levels are multiplied by 2 to the power of it.
+        reach: grey levels are multiplied by 2 to a power of -reach to reach. They are coded for
+            a gamma of about 2.2, so that 1 is about 2.2 of a camera's stops.
         generator: source of randomness, on the images' device.
     """
-    if not stops:
+    if not reach:
         return images
     shape = (2, len(images), 1, 1, 1)
     uniform = torch.rand(shape, generator=generator, device=images.device)
-    factors = torch.exp2(stops * (2 * uniform[0] - 1) * (uniform[1] < 0.5))
+    factors = torch.exp2(reach * (2 * uniform[0] - 1) * (uniform[1] < 0.5))
     return (images * factors).round().clamp(max=255).byte()
 
 

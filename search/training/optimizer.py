@@ -17,7 +17,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum orthogonalised by Newton-Schulz, for matrices and convolution kernels.
 
     Source: K. Jordan et al., "Muon: an optimizer for hidden layers" (2024), with the scale
-    by the matrix's shape and decoupled weight decay. `torch.optim.Muon` takes no kernels.
+    by the matrix's shape and decoupled weight decay. Other than there, `make_optimizers` has it
+    train the first and last layers, too. `torch.optim.Muon` takes no kernels.
     """
 
     def __init__(

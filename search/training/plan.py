@@ -23,7 +23,7 @@ from service.network import NetworkConfig, build_network, config_from_dict, conf
 
 @dataclass(frozen=True)
 class Plan:
-    """What fixes a run: two runs of one plan give the same weights, to the bit.
+    """What fixes a run: two runs of one plan on one machine give the same weights, to the bit.
 
     That is on one machine with the same packages and number of threads.
 

@@ -35,11 +35,12 @@ class Recipe:
         rotation: largest turn, degrees either way.
         zoom: largest relative change of size either way.
         shift: largest shift of each axis, share of the side, either way.
-        blur: largest standard deviation of a Gaussian blur, in pixels, at most 2; half of the
-            images get one, drawn uniformly up to it.
+        blur: largest standard deviation of a Gaussian blur, in pixels of the size trained at, at
+            most 2; half of the images get one, drawn uniformly up to it.
         noise: largest standard deviation of Gaussian noise, in those of the image; half of the
             images get some, drawn uniformly up to it.
-        exposure: largest change of exposure either way, in stops; half of the images get one.
+        exposure: grey levels of half of the images are multiplied by a power of two, up to this
+            exponent either way; equalising undoes most of it but what is lost beyond white.
         erase: probability that a rectangle is blanked (Zhong et al., 2020).
         mixup: both parameters of the beta distribution that a batch's share is drawn from
             (Zhang et al., 2018); 0 turns it off.

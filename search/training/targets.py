@@ -13,7 +13,8 @@ from search.training.inference import predict_logits
 from search.training.recipe import Recipe
 from service.device import autocast
 from service.labels import LABELS
-from service.network import without_softening
+from service.network import takes_any_size, without_softening
+from service.preprocess import IMAGE_SIZE
 
 
 def make_targets(
@@ -53,10 +54,18 @@ class Tutor(nn.Module):
         recipe: gives the teachers' share of a target.
         teachers: copied; those that soften stored faces do not soften augmented ones.
         device: of the faces.
+
+    Raises:
+        TrainingError: a teacher takes one size of faces only, and the recipe has several.
     """
 
     def __init__(self, recipe: Recipe, teachers: Sequence[nn.Module], device: torch.device) -> None:
         super().__init__()
+        if len(recipe.sizes) > 1 and not all(map(takes_any_size, teachers)):
+            raise TrainingError(
+                f"a teacher takes faces of {IMAGE_SIZE} pixels only, and the recipe begins with "
+                "smaller ones; with --set consistent=false it is asked beforehand"
+            )
         self.share = recipe.distill
         own = [without_softening(copy.deepcopy(teacher)) for teacher in teachers]
         self.teachers = nn.ModuleList(own).requires_grad_(False)

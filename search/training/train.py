@@ -58,7 +58,8 @@ def fit(
         The finished run; its `average` is the network to keep.
 
     Raises:
-        TrainingError: the loss is not finite, or a batch has too few faces.
+        TrainingError: the loss is not finite, a batch has too few faces, or a teacher cannot
+            answer for the recipe's sizes of faces.
         CheckpointError: the checkpoint is of another plan, torn or cannot be written.
         StoppedError: a signal asked to stop; all is saved.
     """
