@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -100,6 +101,21 @@ def test_a_broken_connection_is_asked_again_until_patience_ends() -> None:
         client.predict(b"image")
     assert (caught.value.code, caught.value.status) == ("unreachable", 0)
     assert len(asked) > 3
+
+
+def test_a_certificate_that_is_not_trusted_is_not_asked_for_again() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        try:
+            raise ssl.SSLCertVerificationError("self-signed certificate")
+        except ssl.SSLError as error:
+            raise httpx.ConnectError(str(error)) from error
+
+    with client_of(answer) as client, pytest.raises(EmotionError, match="self-signed"):
+        client.predict(b"image")
+    assert len(asked) == 1
 
 
 def test_a_refusal_is_final_and_keeps_its_words() -> None:

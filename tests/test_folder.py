@@ -214,7 +214,9 @@ def test_going_on_is_promised_where_it_helps(
     with answering(status) as address:
         absent = f"http://127.0.0.1:{free_port()}"
         assert main([*arguments, address if status else absent]) == 1
-    assert ("to resume" in capsys.readouterr().err) == (begun and passes)
+    said = capsys.readouterr().err
+    assert ("to resume" in said) == (begun and passes)
+    assert ("variable EMOTION_API_KEY" in said) == (status == 401)
 
 
 @pytest.mark.parametrize("path", ["", "/predict"])

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import ssl
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -75,10 +76,17 @@ class Retry:
             if outcome.status_code not in BUSY:
                 return None
             asked = read_retry_after(outcome.headers.get("Retry-After", "")) or 0.0
-        elif not isinstance(outcome, _BROKEN):
+        elif not isinstance(outcome, _BROKEN) or _is_untrusted(outcome):
             return None
         backoff: float = self.first * 2 ** min(attempt, 30) * random.uniform(0.5, 1)
         return min(max(asked, backoff), self.most)
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether it is, or comes of, a certificate that this machine does not trust."""
+    while error and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 DEFAULT: Final = Retry()
