@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from examples.crop import crop
 from service.errors import RequestError
 from service.labels import LABELS
-from service.reading import faces
+from service.reading import decoding, faces
 from service.reading.decoding import see_photo
 from service.reading.faces import Box, cut_face, cut_views, find_faces
 from service.reading.images import Limits
@@ -120,11 +120,27 @@ def test_a_turned_photo_is_looked_at_upright() -> None:
     assert holds(box, FACE)
 
 
+def test_the_largest_faces_are_answered_and_the_others_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boxes = [Box(0, 0, side) for side in range(60, 20, -1)]
+    monkeypatch.setattr(decoding, "find_faces", lambda _: boxes)
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        photo = {"image": encode(PHOTO)}
+        answer = (await client.post("/predict?faces=auto", files=photo)).json()
+        assert len(answer["faces"]) == 32 and answer["left_out"] == 8
+        assert answer["faces"][-1]["box"]["side"] < answer["faces"][0]["box"]["side"]
+
+    with_client(SETTINGS, work)
+
+
 def test_the_answer_has_boxes() -> None:
     async def work(client: httpx.AsyncClient, app: Starlette) -> None:
         content = encode(make_group())
         answer = await client.post("/predict?faces=auto", files={"image": content})
         assert answer.status_code == 200
+        assert answer.json()["left_out"] == 0
         (first, second) = answer.json()["faces"]
         assert set(first["box"]) == {"left", "top", "side"}
         assert first["scores"].keys() == second["scores"].keys()

@@ -262,6 +262,15 @@ def test_the_cameras_answers_are_read_aloud_when_they_change(faulty: Page) -> No
     expect(region).to_be_empty()
 
 
+@in_browser
+def test_faces_that_were_left_out_are_told(faulty: Page) -> None:
+    box = {"left": 9, "top": 9, "side": 9}
+    answer = {"faces": [predict("sad", 0.8, box=box)] * 2, "left_out": 5}
+    faulty.route("**/predict?*", lambda route: route.fulfill(json=answer))
+    faulty.set_input_files("#files", PHOTO)
+    expect(faulty.locator("figure .note")).to_have_text("the 2 largest faces; 5 more were found")
+
+
 @pytest.mark.slow
 @in_browser
 def test_a_hasty_camera_is_read_aloud_every_few_seconds(faulty: Page) -> None:

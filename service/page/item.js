@@ -57,7 +57,9 @@ export async function showAnswer(item, answer) {
     const reason = offerReason(item, prediction, number);
     return make("div", "face", ...showPrediction(prediction, ...lead), reason);
   });
-  const note = `${found.length} faces found; very small ones may be missed`;
+  const note = answer.left_out
+    ? `the ${found.length} largest faces; ${answer.left_out} more were found`
+    : `${found.length} faces found; very small ones may be missed`;
   place.replaceChildren(...(isMany ? [make("p", "note", note)] : []), ...faces);
   try {
     await image.decode();

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.errors import RequestError, late
-from service.reading.faces import Box, cut_face, cut_views, find_faces, is_cropped
+from service.reading.faces import MAX_FACES, Box, cut_face, cut_views, find_faces, is_cropped
 from service.reading.images import Limits, NotQuickError, decode_face, decode_picture
 
 QUICK_PIXELS: Final = 1_000_000
@@ -40,11 +40,13 @@ class Seen:
             the first is the face as its box is.
         pixels: width x height of the image.
         boxes: where the faces are, in the file's pixels; None where the image is a face.
+        left_out: how many more faces were found, smaller than these.
     """
 
     views: NDArray[np.uint8]
     pixels: int
     boxes: tuple[Box, ...] | None = None
+    left_out: int = 0
 
 
 See = Callable[[bytes, Limits, float], Seen]
@@ -61,7 +63,8 @@ def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
     if limits.quick_pixels is not None:
         raise NotQuickError
     picture, scale, pixels = decode_picture(content, limits, deadline)
-    found = find_faces(picture)
+    every = find_faces(picture)
+    found = every[:MAX_FACES]
     grey = np.asarray(picture.convert("L"))
     alone = is_cropped(picture)
     views = [cut_face(grey, box)[None] if alone else cut_views(grey, box) for box in found]
@@ -74,7 +77,7 @@ def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
         )
         for box in found
     )
-    return Seen(np.stack(views), pixels, tuple(boxes))
+    return Seen(np.stack(views), pixels, tuple(boxes), len(every) - len(found))
 
 
 @dataclass

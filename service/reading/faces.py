@@ -78,7 +78,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
     if not found:
         text = "No face was found in this picture. With faces=crop it is read as one face."
         raise RequestError(422, "no_face", text)
-    return sorted(found, key=lambda box: -box.side)[:MAX_FACES]
+    return sorted(found, key=lambda box: -box.side)
 
 
 def is_cropped(picture: Image.Image) -> bool:

@@ -104,7 +104,8 @@ def to_answer(
     if seen.boxes is None:
         return answers[0]
     pairs = zip(seen.boxes, answers, strict=True)
-    return {"faces": [{"box": box.fields(), **answer} for box, answer in pairs]}
+    faces = [{"box": box.fields(), **answer} for box, answer in pairs]
+    return {"faces": faces, "left_out": seen.left_out}
 
 
 def reject(error: RequestError) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Photo(BaseModel):
     """The faces of a picture, the largest first: the answer with `faces=auto`."""
 
     faces: list[Face]
+    left_out: int = Field(description="smaller faces found beyond the most answered", ge=0)
 
 
 class Explanation(BaseModel):
