@@ -32,7 +32,7 @@ serve: model ## Serve on port 3000 of this machine alone (PORT=..., HOST=0.0.0.0
 	$(BIN)/bentoml serve service.app:FacialEmotion --host $(HOST) --port $(PORT) --timeout-keep-alive 75
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there
-	@tag=$$($(BIN)/python -m search publish --if-new) && echo "in the model store: $$tag"
+	@tag=$$($(BIN)/python -m search publish --if-new) && echo "shipped model in the store: $$tag"
 
 bento: model $(VENV)/develop.stamp ## Build the Bento
 	$(BIN)/bentoml build --label version=$(VERSION) --label revision=$(REVISION)
@@ -119,6 +119,8 @@ clean: ## Remove the environment
 	rm -rf $(VENV)
 
 $(VENV)/service.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+		|| { echo "error: $$($(PYTHON) --version 2>&1) as PYTHON=$(PYTHON); needs 3.11 or 3.12: make serve PYTHON=python3.12"; exit 1; }
 	@echo "Making the environment (some minutes, about 6 GB)..."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable '.[compile,faces,tracing]'

@@ -35,7 +35,10 @@ def crop(source: Path, target: Path) -> int:
         try:
             seen = see_photo(content, LIMITS, float("inf"))
         except RequestError as error:
-            print(f"{file}: {error.message}", file=sys.stderr)
+            if error.code == "no_detector":
+                raise SystemExit("error: no face detector; run: pip install '.[faces]'") from None
+            # The service's own words go on with what its options do.
+            print(f"{file}: {error.message.partition('. ')[0]}", file=sys.stderr)
             continue
         name = name_crops(source.resolve().name / file.relative_to(source), content)
         for number, face in enumerate(seen.views[:, 0]):

@@ -74,6 +74,7 @@ def find_model(tag: str) -> BentoModel:
             does not say of the golden faces what it should; the line says which command to run.
     """
     command = "make model" if tag == DEFAULT_MODEL else "bentoml models list"
+    stored = None
     try:
         reference = BentoModel(tag)
         stored = reference.stored
@@ -90,6 +91,8 @@ def find_model(tag: str) -> BentoModel:
         if isinstance(error, PermissionError) or isinstance(error.__context__, PermissionError):
             text += f"; user {os.geteuid()} cannot read it"
             command = "chmod -R a+rX BENTOML_HOME, as its owner"
+        elif stored and tag == DEFAULT_MODEL:
+            command += f" (your own: publish it again, or run: bentoml models delete {stored.tag})"
         raise SystemExit(f"error: EMOTION_MODEL={tag!r}: {text}; run: {command}") from None
     return reference
 

@@ -102,6 +102,9 @@ def load_artifact(folder: Path) -> Artifact:
             this code says.
     """
     card_path, weights_path = folder / CARD_FILE, folder / WEIGHTS_FILE
+    within = folder / "artifact"
+    if not card_path.exists() and (within / CARD_FILE).exists():
+        raise ArtifactError(f"{card_path}: no such file; a training's artifact is in {within}")
     card = _read_card(card_path)
     weights = _read(weights_path)
     if hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:

@@ -28,7 +28,6 @@ CLIENT_KEY = "EMOTION_API_KEY"
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-Origin = Annotated[str, Field(pattern=r"^https?://[^/*\s]+$")]
 
 
 def split_words(value: object) -> object:
@@ -53,7 +52,15 @@ def check_named(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
+def check_origin(origin: str) -> str:
+    """Refuse what no browser sends as an origin."""
+    if not re.fullmatch(r"https?://[^/*\s]+", origin):
+        raise ValueError(f"{origin} is none; an origin is like https://app.example, without a path")
+    return origin
+
+
 Words = BeforeValidator(split_words)
+Origin = Annotated[str, AfterValidator(check_origin)]
 Key = Annotated[SecretStr, AfterValidator(check_key)]
 
 

@@ -22,6 +22,13 @@ def test_round_trip(artifact: Path) -> None:
     torch.testing.assert_close(load_artifact(artifact).network(images), network(images))
 
 
+def test_the_folder_above_it_is_told_from_it(artifact: Path) -> None:
+    with pytest.raises(
+        ArtifactError, match=f"a training's artifact is in {artifact.parent}/artifact"
+    ):
+        load_artifact(artifact.parent)
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
 def test_missing_and_torn_files_are_named(artifact: Path, name: str) -> None:
     file = artifact / name

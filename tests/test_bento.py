@@ -135,7 +135,8 @@ def test_of_a_torn_model_the_build_says_what_mends_it(
     torn = {**environment, "BENTOML_HOME": str(tmp_path)}
     line = fail_to_build(torn)
     assert str(weights) in line
-    assert line.endswith("; run: make model")
+    own = f"bentoml models delete facial-emotion:{weights.parent.name}"
+    assert line.endswith(f"; run: make model (your own: publish it again, or run: {own})")
     mend_store(torn)
     assert weights.read_bytes() == whole
     for name in ("golden.safetensors", "*.onnx"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from examples import crop
+from service.errors import RequestError
 from service.reading.decoding import Seen
 from service.reading.images import Limits
 from tests.conftest import make_faces
@@ -37,6 +38,26 @@ def test_a_hyphen_in_a_name_is_no_folder(tmp_path: Path) -> None:
         (tmp_path / "photos" / name).write_bytes(b"the same photo")
     assert crop.crop(tmp_path / "photos", tmp_path / "faces") == 4
     assert len(list((tmp_path / "faces").iterdir())) == 4
+
+
+def test_what_has_no_face_is_told_and_without_a_detector_it_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [
+        RequestError(422, "no_face", "No face was found. With faces=crop it is read as one face."),
+        RequestError(501, "no_detector", "This service has no face detector; send others."),
+    ]
+
+    def refuse(*_: object) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(crop, "see_photo", refuse)
+    (tmp_path / "photos").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).touch()
+    with pytest.raises(SystemExit, match="no face detector; run: pip install"):
+        crop.crop(tmp_path / "photos", tmp_path / "faces")
+    assert capsys.readouterr().err == f"{tmp_path / 'photos' / 'a'}: No face was found\n"
 
 
 def test_folders_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:

@@ -266,7 +266,8 @@ def test_the_cameras_answers_are_read_aloud_when_they_change(faulty: Page) -> No
 def test_faces_that_were_left_out_are_told(faulty: Page) -> None:
     box = {"left": 9, "top": 9, "side": 9}
     answer = {"faces": [predict("sad", 0.8, box=box)] * 2, "left_out": 5}
-    faulty.route("**/predict?*", lambda route: route.fulfill(json=answer))
+    results = {"results": [answer]}
+    faulty.route("**/predict_batch?*", lambda route: route.fulfill(json=results))
     faulty.set_input_files("#files", PHOTO)
     expect(faulty.locator("figure .note")).to_have_text("the 2 largest faces; 5 more were found")
 

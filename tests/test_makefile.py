@@ -92,6 +92,20 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_an_old_python_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.13" || exit 1\n')
+    old.chmod(0o755)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    done = run_make(tmp_path, ".venv/service.stamp", f"PYTHON={old}")
+    assert done.returncode
+    assert done.stdout == (
+        f"error: Python 3.10.13 as PYTHON={old}; needs 3.11 or 3.12: make serve PYTHON=python3.12\n"
+    )
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_a_model_that_cannot_be_published_ends_what_needs_it(tmp_path: Path) -> None:
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -100,7 +114,7 @@ def test_a_model_that_cannot_be_published_ends_what_needs_it(tmp_path: Path) -> 
     done = run_make(tmp_path, "-o", ".venv/service.stamp", "serve")
     assert done.returncode
     assert "error: no store" in done.stderr
-    assert "in the model store" not in done.stdout
+    assert "in the store" not in done.stdout
 
 
 @pytest.mark.slow

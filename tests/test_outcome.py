@@ -50,5 +50,6 @@ def test_a_study_without_a_complete_trial_says_why() -> None:
     assert [is_refused(trial) for trial in study.trials] == [True, True, False]
     assert tell_none_complete(study) == (
         "study s has no complete trial: over 300 MFLOP (2), out of memory (1); "
-        "the least seen: 412 MFLOP, 800 parameters"
+        "the least seen: 412 MFLOP, 800 parameters; "
+        "more --trials may find smaller ones, another --study may have other bounds"
     )

@@ -77,6 +77,15 @@ def test_mistakes_are_named(name: str, value: str) -> None:
         Settings.from_environment({name: value})
 
 
+def test_a_wrong_origin_is_told_how_one_looks() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"EMOTION_CORS_ORIGINS": "https://a.example b.example"})
+    assert str(caught.value) == (
+        "EMOTION_CORS_ORIGINS: b.example is none; "
+        "an origin is like https://app.example, without a path"
+    )
+
+
 @pytest.mark.parametrize("name", ["EMOTION_WORKER", "EMOTION_SERVICE_HOST", "EMOTION_"])
 def test_an_unknown_variable_is_called_so(name: str) -> None:
     with pytest.raises(SettingsError) as caught:

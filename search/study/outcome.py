@@ -90,7 +90,10 @@ def _tell_least(refused: Sequence[FrozenTrial]) -> str:
     flops, parameters = (
         min(trial.user_attrs[fact] for trial in refused) for fact in ("flops", "parameters")
     )
-    return f"; the least seen: {flops / 1e6:,.0f} MFLOP, {parameters:,} parameters"
+    return (
+        f"; the least seen: {flops / 1e6:,.0f} MFLOP, {parameters:,} parameters; "
+        "more --trials may find smaller ones, another --study may have other bounds"
+    )
 
 
 def front_trials(study: Study) -> list[FrozenTrial]:
