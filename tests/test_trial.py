@@ -1,3 +1,4 @@
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,9 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna import TrialPruned
 from optuna.pruners import BasePruner
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from search.config import Space
@@ -16,9 +19,10 @@ from search.errors import StudyError
 from search.study import trial as module
 from search.study.sampler import SlotSampler, derive_seed
 from search.study.slots import count_done
+from search.study.space import SPACES
 from search.study.storage import connect
 from search.study.study import Protocol, open_study
-from search.study.trial import is_out_of_memory, train_trial
+from search.study.trial import check_cost, is_out_of_memory, train_trial
 from search.study.worker import work
 from search.training.plan import Plan
 from tests.conftest import make_faces
@@ -123,6 +127,36 @@ def test_a_trial_learns_from_copies_as_its_recipe_says(
     ((plan, train),) = fitted
     assert len(train) == count
     assert plan.train_digest == train.digest()
+
+
+@pytest.mark.parametrize(("bound", "violations"), [(0, {}), (1, {"FLOPs": 11.0})])
+def test_the_sampler_is_told_how_far_a_network_is_beyond_the_bounds(
+    bound: int, violations: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "count_flops", lambda _: 12)
+    study = optuna.create_study(storage="sqlite://")
+    trial = study.ask()
+    protocol = Protocol(max_flops=bound, data_digest="")
+    with pytest.raises(TrialPruned) if bound else nullcontext():
+        check_cost(trial, SPACES["paper"](trial, 2), protocol)
+    assert study.trials[0].constraints == violations
+
+
+def test_a_search_finds_networks_under_a_bound_that_few_random_ones_keep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "count_flops", lambda _: 1)
+    study = optuna.create_study(sampler=TPESampler(seed=0, n_startup_trials=5))
+    protocol = Protocol(max_parameters=200_000, space="residual", data_digest="")
+    kept = []
+    for number in range(30):
+        trial = study.ask()
+        with suppress(TrialPruned):
+            check_cost(trial, SPACES["residual"](trial, 2), protocol)
+            kept.append(number)
+        # None is ever complete, so that the sampler has nothing else to go by.
+        study.tell(trial, state=TrialState.PRUNED)
+    assert len([number for number in kept if number >= 15]) >= 5
 
 
 def test_too_few_faces_end_the_search_and_settle_nothing(tmp_path: Path, faces: Faces) -> None:

@@ -18,7 +18,7 @@ from search.study import trial
 from search.study.outcome import report_accuracy
 from search.study.phase import Search, digest_data
 from search.study.run import run_search
-from search.study.slots import RUNG, open_slots
+from search.study.slots import CONSTRAINT, RUNG, open_slots
 from search.study.space import SPACES, Candidate
 from search.study.storage import connect
 from search.study.study import Protocol, find_study
@@ -120,7 +120,7 @@ def test_a_trial_that_goes_on_keeps_its_own_bracket_and_rungs(
 
 def test_a_repeated_trial_leaves_the_rungs_of_the_first_behind(tmp_path: Path) -> None:
     study = optuna.create_study(storage=connect(str(tmp_path / "s.db")))
-    marks = {f"{RUNG}0": 0.5, "nsga2:generation": 3}
+    marks = {f"{RUNG}0": 0.5, "nsga2:generation": 3, f"{CONSTRAINT}FLOPs": -0.5}
     failed = optuna.create_trial(state=TrialState.FAIL, user_attrs={"slot": 0}, system_attrs=marks)
     study.add_trial(failed)
     open_slots(study, [0])

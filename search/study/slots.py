@@ -30,6 +30,9 @@ LASTING: Final[tuple[str, ...]] = ("slot", "seed", "confirms", "seeds")
 RUNG: Final = "completed_rung_"
 """Start of the names under which Optuna's pruners note what a trial had at each rung."""
 
+CONSTRAINT: Final = "constraints:"
+"""Start of the names of what `Trial.set_constraint` keeps."""
+
 AHEAD: Final = 16
 """Slots that wait at once: each look at a study reads again all trials that are not finished."""
 
@@ -148,9 +151,10 @@ def _lasting_marks(trial: FrozenTrial) -> dict[str, Any]:
     """What samplers noted of a trial, such as its generation.
 
     Not what a pruner noted: by its number the next trial may be of another bracket of Hyperband.
+    Nor its constraints, which the next trial sets itself.
     """
     notes = trial.system_attrs.items()
-    return {key: value for key, value in notes if not key.startswith(RUNG)}
+    return {key: value for key, value in notes if not key.startswith((RUNG, CONSTRAINT))}
 
 
 def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:

@@ -139,7 +139,10 @@ def record_figures(trial: Trial, last: Mapping[str, float]) -> None:
 
 
 def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
-    """Record parameters, FLOPs, network and recipe; prune what is beyond the bounds."""
+    """Record parameters, FLOPs, network and recipe; prune what is beyond the bounds.
+
+    How far it is beyond leads the sampler to smaller networks even where none is complete.
+    """
     with torch.device("meta"):
         parameters = count_parameters(build_network(candidate.network))
     flops = count_flops(candidate.network)
@@ -151,10 +154,14 @@ def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
     }
     for name, value in facts.items():
         trial.set_user_attr(name, value)
-    for name, found, bound in (
+    bounds = (
         ("parameters", parameters, protocol.max_parameters),
         ("FLOPs", flops, protocol.max_flops),
-    ):
+    )
+    for name, found, bound in bounds:
+        if bound:
+            trial.set_constraint(name, found / bound - 1)
+    for name, found, bound in bounds:
         if bound and found > bound:
             trial.set_user_attr("reason", f"too large: {found:,} {name}, at most {bound:,}")
             raise optuna.TrialPruned
