@@ -1,7 +1,7 @@
 """Milliseconds a face of the network alone on one core: PyTorch beside what the service uses.
 
 The share is of the operations a second that a large matrix product reaches in bfloat16, where the
-CPU multiplies that, else in float32. With `--data` also whether both say the same of all
+CPU is faster with that, else in float32. With `--data` also whether both say the same of all
 validation faces.
 
     python -m benchmarks.network --data fer2013

@@ -21,6 +21,8 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 CARD_FILE: Final = "card.json"
 HISTORY_FILE: Final = "history.csv"
 """The training's curve, one row an epoch; an artifact is complete without it."""
+TRAINED_FOLDER: Final = "artifact"
+"""The artifact within a training's folder, which has its checkpoint besides."""
 SCHEMA_VERSION: Final = 1
 
 _CONTRACT: Final = {
@@ -102,7 +104,7 @@ def load_artifact(folder: Path) -> Artifact:
             this code says.
     """
     card_path, weights_path = folder / CARD_FILE, folder / WEIGHTS_FILE
-    within = folder / "artifact"
+    within = folder / TRAINED_FOLDER
     if not card_path.exists() and (within / CARD_FILE).exists():
         raise ArtifactError(f"{card_path}: no such file; a training's artifact is in {within}")
     card = _read_card(card_path)

@@ -36,10 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
         tally = asyncio.run(label(options))
     except (EmotionError, TableError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        if isinstance(error, EmotionError) and error.status == 401:
+        status = error.status if isinstance(error, EmotionError) else None
+        if status == 401:
             print(f"the key goes into the environment variable {KEY}", file=sys.stderr)
-        passes = isinstance(error, EmotionError) and error.status in (0, *BUSY)
-        if passes and _is_begun(options.out):
+        if status in (0, *BUSY) and _is_begun(options.out):
             print(RESUME, file=sys.stderr)
         return 1
     # asyncio passes on a bare cancellation where a time limit was being cancelled as well.

@@ -20,7 +20,14 @@ from search.training.plan import Plan, Run, choose_faces
 from search.training.recipe import Recipe
 from search.training.train import fit
 from search.training.training_progress import TrainingProgress
-from service.artifact import HISTORY_FILE, Artifact, ArtifactError, load_artifact, save_artifact
+from service.artifact import (
+    HISTORY_FILE,
+    TRAINED_FOLDER,
+    Artifact,
+    ArtifactError,
+    load_artifact,
+    save_artifact,
+)
 from service.network import NetworkConfig, config_from_dict
 
 
@@ -99,8 +106,8 @@ def retrain(
             facts = describe(plan, run, validation, name)
             if lineage:
                 facts["search"] = lineage
-            keep(out / "artifact", plan, run, facts, data=data, device=device)
-    return out / "artifact"
+            keep(out / TRAINED_FOLDER, plan, run, facts, data=data, device=device)
+    return out / TRAINED_FOLDER
 
 
 def keep(

@@ -1,4 +1,4 @@
-"""The network's blocks in bfloat16, for CPUs that multiply it (AMX, AVX512-BF16).
+"""The network's blocks in bfloat16, for CPUs that are faster with it (`device.pick_precision`).
 
 First and last layers stay float32, since rounded pixels change labels. Near ties the predictor
 asks again in float32 (`python -m benchmarks.network --data fer2013` compares all answers).
