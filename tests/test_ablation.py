@@ -20,6 +20,7 @@ from search.errors import DivergedError, TrainingError
 from search.report.ablation_report import write_ablation_report
 from search.training.plan import Plan, Run
 from search.training.train import fit
+from service.artifact import load_artifact, save_artifact
 from service.network import build_network
 from tests.conftest import TINY, make_faces
 
@@ -126,6 +127,27 @@ def test_teachers_teach_only_recipes_that_distil(faces: Faces, tmp_path: Path) -
     assert plans["no-distill"]["teachers"] == []
 
 
+def test_runs_go_on_from_the_weights_of_the_start(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, begun = build_network(TINY), []
+
+    def note(*arguments: Any, **options: Any) -> Run:
+        begun.append(options["initial"])
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(module, "fit", note)
+    ablation = replace(make_ablation(("no-drop-path",)), start=("digest", first))
+    validation = make_faces(35, seed=1)
+    run_ablation(ablation, faces, validation, tmp_path, CPU)
+    assert begun == [first, first]
+    plan = json.loads((tmp_path / "no-drop-path-0.json").read_text())["plan"]
+    assert plan["start_from"] == "digest"
+    fresh = replace(ablation, start=None)
+    with pytest.raises(TrainingError, match="start_from differs"):
+        run_ablation(fresh, faces, validation, tmp_path, CPU)
+
+
 def test_recipes_and_teachers_that_do_not_fit_are_told_before_the_first_run(
     faces: Faces, tmp_path: Path
 ) -> None:
@@ -175,6 +197,12 @@ def test_the_command_writes_the_table(
     words = capsys.readouterr().out
     assert "run 3 of 3: mixup, seed 0" in words
     assert "| mixup | mixup 0.2 | 1 |" in words
+    start = tmp_path / "start"
+    save_artifact(start, build_network(TINY), TINY, {"name": "start"})
+    command[command.index("--out") + 1] = str(tmp_path / "second")
+    assert main([*command, "--ideas", "mixup", "--start-from", str(start)]) == 0
+    digest = load_artifact(start).card["weights_sha256"]
+    assert digest in (tmp_path / "second" / "mixup-0.json").read_text()
     assert main([*command, "--ideas", "magic"]) == 1
     assert "error: no idea magic" in capsys.readouterr().err
 

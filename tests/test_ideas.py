@@ -29,3 +29,12 @@ def test_a_wrong_idea_is_named() -> None:
         pick_ideas(COMPACT, RECIPES["modern"], ["no-distill"])
     with pytest.raises(TrainingError, match="no-squeeze changes nothing"):
         pick_ideas(NETWORKS["paper"], RECIPES["modern"], ["no-squeeze"])
+
+
+def test_ideas_with_other_weights_cannot_go_on_from_some() -> None:
+    recipe = RECIPES["modern"]
+    assert set(pick_ideas(COMPACT, recipe)) - set(pick_ideas(COMPACT, recipe, started=True)) == {
+        "no-squeeze"
+    }
+    with pytest.raises(TrainingError, match="no-squeeze has other weights than those of --start"):
+        pick_ideas(COMPACT, recipe, ["no-squeeze"], started=True)

@@ -41,6 +41,8 @@ class Ablation:
         recipe: the base.
         ideas: names in `IDEAS`.
         seeds: of each recipe, from 0.
+        start: SHA-256 of the weights and network that each run goes on from, in place of fresh
+            ones; no idea may change the weights' shapes then.
         teachers: SHA-256 of the weights and network of each teacher of recipes that distil.
     """
 
@@ -48,6 +50,7 @@ class Ablation:
     recipe: Recipe
     ideas: tuple[str, ...]
     seeds: int
+    start: tuple[str, nn.Module] | None = None
     teachers: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def runs(self) -> list[Run]:
@@ -152,6 +155,7 @@ def make_plans(ablation: Ablation, train: Faces) -> dict[Run, Plan]:
             recipe,
             seed,
             digests[recipe.drop_duplicates],
+            start_from=ablation.start[0] if ablation.start else None,
             teachers=tuple(ablation.teachers) if recipe.distill else (),
         )
     return plans
@@ -177,6 +181,7 @@ def train_run(
         choose_faces(plan.recipe, splits[0]),
         splits[1],
         device,
+        initial=ablation.start[1] if ablation.start else None,
         teachers=list(ablation.teachers.values()) if plan.teachers else (),
         checkpoint=checkpoint,
         begin=progress.begin,

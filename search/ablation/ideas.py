@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+import torch
+
 from search.errors import TrainingError
 from search.training.recipe import Recipe
-from service.network import NetworkConfig
+from service.network import NetworkConfig, build_network
 
 BASE: Final = "base"
 """Name of the unchanged recipe among the ideas."""
@@ -50,21 +52,39 @@ Base = TypeVar("Base", Recipe, NetworkConfig)
 
 
 def pick_ideas(
-    network: NetworkConfig, recipe: Recipe, names: Sequence[str] = (), taught: bool = False
+    network: NetworkConfig,
+    recipe: Recipe,
+    names: Sequence[str] = (),
+    *,
+    taught: bool = False,
+    started: bool = False,
 ) -> tuple[str, ...]:
-    """The named ideas, or all that change something; those that need teachers only if `taught`.
+    """The named ideas, or all that can be tried and change something.
+
+    Args:
+        network: the base.
+        recipe: the base.
+        names: of ideas; none for all.
+        taught: whether there are teachers, which some ideas need.
+        started: whether the runs go on from weights, which some ideas cannot take.
 
     Raises:
-        TrainingError: there is no such idea, or it changes nothing in this network and recipe.
+        TrainingError: there is no such idea, it changes nothing in this network and recipe, or
+            its network cannot take the weights.
     """
     for name in names:
         if name not in IDEAS:
             raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
         if not makes_difference(network, recipe, name):
             raise TrainingError(f"idea {name} changes nothing in this network and recipe")
-    untaught = {name for name in IDEAS if apply_idea(recipe, name).distill and not taught}
+        if started and changes_weights(network, name):
+            raise TrainingError(f"idea {name} has other weights than those of --start-from")
     found = [
-        name for name in IDEAS if makes_difference(network, recipe, name) and name not in untaught
+        name
+        for name in IDEAS
+        if makes_difference(network, recipe, name)
+        and (taught or not apply_idea(recipe, name).distill)
+        and not (started and changes_weights(network, name))
     ]
     return tuple(dict.fromkeys(names)) or tuple(found)
 
@@ -76,6 +96,16 @@ def makes_difference(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
         for found in (recipe, apply_idea(recipe, idea))
     )
     return base != changed or apply_idea(network, idea) != network
+
+
+def changes_weights(network: NetworkConfig, idea: str) -> bool:
+    """Whether the idea's network cannot take the weights of the unchanged one."""
+    with torch.device("meta"):
+        base, changed = (
+            {name: values.shape for name, values in build_network(config).state_dict().items()}
+            for config in (network, apply_idea(network, idea))
+        )
+    return base != changed
 
 
 def apply_idea(base: Base, idea: str) -> Base:

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from search.ablation.ideas import IDEAS
-from search.commands.arguments import add_data, add_device, add_set, add_teacher, positive
+from search.commands.arguments import (
+    add_data,
+    add_device,
+    add_set,
+    add_start_from,
+    add_teacher,
+    positive,
+)
 from search.config import NETWORKS, RECIPES
 from search.training.recipe import adapt, set_fields
 
@@ -29,6 +36,7 @@ def add_ablate(commands: "Commands") -> None:
     parser.add_argument("--seeds", type=positive, default=3, help=f"runs of each recipe {DEFAULT}")
     text = f"of {', '.join(IDEAS)}; separated by commas (default: all that change something)"
     parser.add_argument("--ideas", default="", help=text)
+    add_start_from(parser)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
     parser.set_defaults(command=run_ablate, resumes=True)
@@ -40,6 +48,7 @@ def run_ablate(options: argparse.Namespace) -> None:
     from search.ablation.ideas import pick_ideas
     from search.data.splits import load_split
     from search.report.ablation_report import write_ablation_report
+    from search.retraining.retrain import load_start
     from service.artifact import load_artifact
     from service.device import pick_device
 
@@ -47,13 +56,15 @@ def run_ablate(options: argparse.Namespace) -> None:
     recipe = adapt(set_fields(RECIPES[options.recipe], options.changes), network)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
+    start = load_start(options.start_from, network) if options.start_from else None
     teachers = [load_artifact(folder) for folder in options.teacher]
     names = [name.strip() for name in options.ideas.split(",") if name.strip()]
     ablation = Ablation(
         network=network,
         recipe=recipe,
-        ideas=pick_ideas(network, recipe, names, taught=bool(teachers)),
+        ideas=pick_ideas(network, recipe, names, taught=bool(teachers), started=start is not None),
         seeds=options.seeds,
+        start=(start.card["weights_sha256"], start.network) if start else None,
         teachers={teacher.card["weights_sha256"]: teacher.network for teacher in teachers},
     )
     train, validation = (load_split(options.data, split) for split in ("train", "validation"))

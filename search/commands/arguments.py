@@ -69,6 +69,12 @@ def add_teacher(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_start_from(parser: argparse.ArgumentParser) -> None:
+    """`--start-from`."""
+    text = "artifact of the same network to fine-tune"
+    parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
+
+
 def add_set(parser: argparse.ArgumentParser) -> None:
     """`--set`, any number of times."""
     text = "change a field of the recipe, such as erase=0 or batch_size=512; may be given again"

@@ -9,6 +9,7 @@ from search.commands.arguments import (
     add_data,
     add_device,
     add_set,
+    add_start_from,
     add_storage,
     add_teacher,
     count,
@@ -134,8 +135,7 @@ def add_retrain(commands: "Commands") -> None:
     add_set(parser)
     parser.add_argument("--epochs", type=positive, help="number of epochs, instead of the recipe's")
     parser.add_argument("--seed", type=seed, default=0)
-    text = "artifact of the same network to fine-tune"
-    parser.add_argument("--start-from", type=Path, metavar="ARTIFACT", help=text)
+    add_start_from(parser)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
     text = "fuse the network (torch.compile); takes a minute at the start, worth it for long runs"
