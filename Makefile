@@ -27,8 +27,8 @@ help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
 serve: model ## Serve on port 3000 of this machine alone (PORT=..., HOST=0.0.0.0 for others, too), from nothing
-	@$(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2> /dev/null \
-		|| { echo "error: port $(PORT) of $(HOST) is in use or not allowed; run: make serve PORT=ANOTHER"; exit 1; }
+	@why=$$($(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2>&1) || { why=$${why##*: }; \
+		echo "error: port $(PORT) of $(HOST): $${why% (while*}; another: make serve PORT=..., HOST=..."; exit 1; }
 	$(BIN)/bentoml serve service.app:FacialEmotion --host $(HOST) --port $(PORT) --timeout-keep-alive 75
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from errno import EADDRINUSE
 from pathlib import Path
 
 import pytest
@@ -81,14 +82,19 @@ def test_only_this_machine_is_served_unless_another_address_is_named(
     assert f"--publish {host}:3000:3000 " in text
 
 
-def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_port_that_cannot_be_had_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         done = run_make(tmp_path, "-o", "model", "serve", f"PORT={port}")
     assert done.returncode
-    assert done.stdout.startswith(f"error: port {port} of 127.0.0.1 is in use")
+    ending = "; another: make serve PORT=..., HOST=...\n"
+    assert done.stdout == (
+        f"error: port {port} of 127.0.0.1: [Errno {EADDRINUSE}] Address already in use{ending}"
+    )
+    done = run_make(tmp_path, "-o", "model", "serve", "PORT=80000")
+    assert done.stdout == f"error: port 80000 of 127.0.0.1: port must be 0-65535.{ending}"
     assert "Traceback" not in done.stdout + done.stderr
 
 

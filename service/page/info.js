@@ -4,12 +4,10 @@ import { byId } from "./elements.js";
 import { send } from "./send.js";
 
 let finds = true;
-let threshold = 0;
 
 /** Ask what the service can do; throws a Fault where it does not say. */
 export async function learn() {
-  const { faces, card } = await send("info");
-  threshold = card.uncertain_below ?? 0;
+  const { faces } = await send("info");
   finds = faces.includes("auto");
   if (finds) return;
   byId("cropped").checked = true;
@@ -28,6 +26,3 @@ export const choice = () => (byId("cropped").checked ? "crop" : "auto");
 
 /** The same as far as the service can: without a detector pictures are always faces. */
 export const possible = (wanted) => (finds ? wanted : "crop");
-
-/** The confidence below which answers are uncertain; 0 where it is not known. */
-export const uncertainBelow = () => threshold;

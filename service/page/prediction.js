@@ -1,7 +1,6 @@
 /** A prediction as a verdict and seven bars. */
 
 import { make, percent } from "./elements.js";
-import { uncertainBelow } from "./info.js";
 
 /** Points of confidence within which the second label is named beside the first. */
 const TIE = 0.05;
@@ -49,7 +48,7 @@ function bars({ label, scores }) {
 export function showPrediction(prediction, ...name) {
   const { uncertain } = prediction;
   const heading = make("h2", uncertain ? "verdict unsure" : "verdict", ...name, verdict(prediction));
-  const why = `confidence below ${percent(uncertainBelow())}, where the model is wrong too often`;
-  const reason = uncertain && uncertainBelow() ? [make("p", "name", why)] : [];
+  const why = "with so little confidence, the model is wrong too often";
+  const reason = uncertain ? [make("p", "name", why)] : [];
   return [heading, ...reason, bars(prediction)];
 }
