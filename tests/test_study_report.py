@@ -14,7 +14,8 @@ from search.report.layers_figure import draw_layers, list_layers
 from search.report.study_figures import draw_history
 from search.report.study_report import MIN_TRIALS, write_study_report, write_trials
 from search.report.study_tables import tabulate_protocol
-from search.study.outcome import find_front, front_trials, read_curve
+from search.study.curve import read_curve
+from search.study.outcome import find_front, front_trials
 from search.study.phase import Search, digest_data
 from search.study.run import run_search
 from search.study.space import SPACES, Candidate

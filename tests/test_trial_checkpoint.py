@@ -9,13 +9,14 @@ import optuna
 import pytest
 import torch
 from optuna import Study, Trial, TrialPruned
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import HyperbandPruner
 from optuna.trial import TrialState
 
 from search.config import Pruner
 from search.errors import CheckpointError, StoppedError, StudyError, TrialFailedError
 from search.study import trial
-from search.study.outcome import report_accuracy
+from search.study.curve import report_accuracy
 from search.study.phase import Search, digest_data
 from search.study.run import run_search
 from search.study.slots import CONSTRAINT, RUNG, open_slots
@@ -155,16 +156,35 @@ def test_a_full_disk_ends_the_search_and_settles_nothing(
     assert "reason" not in study.trials[0].user_attrs
 
 
-@pytest.mark.parametrize(
-    ("error", "kept"),
-    [(TrialPruned(), False), (TrialFailedError(), False), (StoppedError(15), True)],
-)
-def test_a_checkpoint_goes_with_its_slot(tmp_path: Path, error: Exception, kept: bool) -> None:
-    with pytest.raises(type(error)), trial_checkpoint(tmp_path, 3) as path:
-        assert path is not None
-        path.touch()
+@pytest.mark.parametrize("error", [TrialPruned(), TrialFailedError("out of memory")])
+def test_a_checkpoint_goes_with_its_slot(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, checkpoint: Path, **__: object) -> None:
+        checkpoint.touch()
         raise error
-    assert [file.name for file in tmp_path.iterdir()] == ["3.pt"] * kept
+
+    monkeypatch.setattr(trial, "fit", fail)
+    with pytest.raises(StudyError, match="no complete trial"):
+        search(data, tmp_path / "s.db")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["faces", "s.db"]
+
+
+def test_a_checkpoint_stays_until_its_value_is_in_the_storage(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StorageInternalError("away")
+
+    monkeypatch.setattr(trial, "INTERVAL", 0.0)
+    with monkeypatch.context() as patch, pytest.raises(StudyError, match="storage was lost: away"):
+        patch.setattr(Study, "tell", fail)
+        search(data, tmp_path / "s.db")
+    monkeypatch.setattr(train, "train_epoch", None)
+    first = find_study(connect(str(tmp_path / "s.db")), "a/b")[0].trials[0]
+    connect(str(tmp_path / "s.db")).set_trial_state_values(first._trial_id, TrialState.FAIL)
+    again = search(data, tmp_path / "s.db").trials[-1]
+    assert again.state == TrialState.COMPLETE
 
 
 def test_a_slot_that_is_still_trained_elsewhere_is_left_alone(tmp_path: Path) -> None:
@@ -173,7 +193,9 @@ def test_a_slot_that_is_still_trained_elsewhere_is_left_alone(tmp_path: Path) ->
         path.touch()
         with trial_checkpoint(tmp_path, 3) as other:
             assert other is None
+        discard(tmp_path, [3])
         assert path.exists()
+    discard(tmp_path, [3])
     assert not path.exists()
 
 

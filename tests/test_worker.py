@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 
 from search.errors import StudyError, TrialFailedError
 from search.study import worker
-from search.study.outcome import CURVE
+from search.study.curve import CURVE
 from search.study.slots import (
     MAX_DEATHS,
     _take,
     claim_slot,
     close_surplus,
+    count_deaths,
     count_done,
     group_slots,
     is_done,
@@ -77,6 +78,26 @@ def test_only_so_many_slots_wait_at_once(study: Study, storage: RDBStorage) -> N
     assert claim_slot(study, storage, range(9))
     open_slots(study, range(9), ahead=3)
     assert [t.user_attrs["slot"] for t in study.trials] == [0, 1, 2, 3]
+
+
+def test_what_was_interrupted_comes_first_however_many_wait(
+    study: Study, storage: RDBStorage
+) -> None:
+    order: list[int] = []
+
+    def stop_at_once(trial: Trial) -> float:
+        # As a search's own process does, which opens more slots as soon as one is taken.
+        open_slots(study, range(40))
+        raise KeyboardInterrupt
+
+    def note(trial: Trial) -> float:
+        order.append(trial.user_attrs["slot"])
+        return draw(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, storage, range(40), stop_at_once)
+    work(study, storage, range(40), note)
+    assert order == list(range(40))
 
 
 def test_of_workers_at_one_moment_only_one_gets_the_trial(tmp_path: Path, study: Study) -> None:
@@ -210,6 +231,37 @@ def test_a_slot_that_kills_its_workers_is_given_up(study: Study, storage: RDBSto
     work(study, storage, range(1), draw)
     assert settled(study) == {0: TrialState.FAIL}
     assert "workers died" in study.trials[-1].user_attrs["reason"]
+
+
+def test_a_slot_that_gets_further_each_time_is_not_given_up(
+    study: Study, storage: RDBStorage
+) -> None:
+    for epoch in (*range(1, MAX_DEATHS + 3), 1, 2):
+        open_slots(study, range(1))
+        trial = claim_slot(study, storage, range(1))
+        assert trial is not None
+        trial.report(0.5, epoch)
+        study.tell(trial, state=TrialState.FAIL)
+    assert count_deaths(study.trials) == 2
+    work(study, storage, range(1), draw)
+    assert settled(study) == {0: TrialState.COMPLETE}
+
+
+def test_a_value_for_a_trial_that_has_ended_meanwhile_settles_nothing(
+    study: Study, storage: RDBStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    forgotten: list[int] = []
+
+    def end_meanwhile(trial: Trial) -> float:
+        if len(study.trials) == 1:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        assert not forgotten
+        return 0.5
+
+    work(study, storage, range(1), end_meanwhile, forget=forgotten.append)
+    assert forgotten == [0]
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE"]
+    assert "trial 0 counts as dead" in caplog.text
 
 
 def test_anothers_trials_beyond_the_wanted_are_not_waited_for(

@@ -18,7 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
-from search.study.outcome import find_front, is_interrupted, read_accuracy, read_curve
+from search.study.curve import read_curve
+from search.study.outcome import find_front, is_interrupted, read_accuracy
 from search.study.space import used_choices
 
 TICKS: Final = 6

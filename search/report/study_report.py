@@ -30,9 +30,9 @@ from search.study.confirmation import (
     pick_trial,
     rank_confirmed,
 )
+from search.study.curve import has_several
 from search.study.outcome import (
     front_trials,
-    has_several,
     read_accuracy,
     tell_none_complete,
     tell_reason,

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.evaluation.seeds import OverSeeds
-from search.study.outcome import front_trials, has_several, read_accuracy, tell_none_complete
+from search.study.curve import has_several
+from search.study.outcome import front_trials, read_accuracy, tell_none_complete
 from search.study.sampler import derive_seed
 from search.study.slots import group_slots, settled_trials
 from search.study.study import find_study

@@ -5,35 +5,18 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from optuna import Study, Trial
+from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.slots import is_done, settled_trials
-
-CURVE = "curve"
-"""Attribute with the accuracy after each epoch: Optuna reports values of one objective only."""
 
 TOO_LARGE = re.compile(r"too large: [\d,]+ (parameters|FLOPs), at most ([\d,]+)")
 """Reason of a trial whose network was refused untrained."""
 
 
-def report_accuracy(trial: Trial, epoch: int, accuracy: float) -> None:
-    """Keep the validation accuracy after an epoch, counted from 1."""
-    if not has_several(trial.study):
-        trial.report(accuracy, epoch)
-        return
-    trial.set_user_attr(CURVE, [*trial.user_attrs.get(CURVE, []), accuracy])
-
-
 def read_accuracy(trial: FrozenTrial) -> float:
     """Validation accuracy, 0 to 1, of a trial that has values: always the first of them."""
     return float(trial.values[0])
-
-
-def read_curve(trial: FrozenTrial) -> dict[int, float]:
-    """Validation accuracy after each epoch, counted from 1, in order."""
-    reported = trial.intermediate_values or dict(enumerate(trial.user_attrs.get(CURVE, []), 1))
-    return dict(sorted(reported.items()))
 
 
 def is_interrupted(trial: FrozenTrial) -> bool:
@@ -117,8 +100,3 @@ def find_front(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
     best = np.maximum.accumulate(values[order])
     rises = np.concatenate(([True], best[1:] > best[:-1]))
     return np.asarray(order[rises])
-
-
-def has_several(study: Study) -> bool:
-    """Whether the study has several objectives."""
-    return len(study.directions) > 1

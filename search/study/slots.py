@@ -19,10 +19,11 @@ from optuna.storages._rdb.models import TrialModel
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import update
 
+from search.study.curve import read_curve
 from search.study.silence import fail_silent_trials
 
 MAX_DEATHS: Final = 3
-"""Workers that may die within one slot before it is given up."""
+"""Workers that may die within one slot without an epoch gained before it is given up."""
 
 LASTING: Final[tuple[str, ...]] = ("slot", "seed", "confirms", "seeds")
 """Attributes that a slot's trials share; the others tell of one trial's training."""
@@ -74,32 +75,30 @@ def open_slots(
     templates: Mapping[int, FrozenTrial] | None = None,
     ahead: int = AHEAD,
 ) -> None:
-    """Give the first wanted slots that nobody fills a waiting trial each.
+    """Give wanted slots that nobody fills a waiting trial each.
 
-    That is a new slot, or one whose worker died or was interrupted; the next trial then has
-    the same parameters. A slot in which `MAX_DEATHS` workers died is settled as failed.
+    Those are all whose worker died or was interrupted; the next trial then has the same
+    parameters. A slot in which `MAX_DEATHS` workers died is settled as failed. And those are the
+    first new ones.
 
     Args:
         study: of this program.
         wanted: numbers of the slots, in the order in which they are opened.
         templates: the first trial of a slot; without one its parameters are left to the sampler.
-        ahead: how many slots are to wait.
+        ahead: how many slots are to wait before no new one is opened.
     """
     fail_silent_trials(study)
     slots = group_slots(study.get_trials(deepcopy=False))
     waiting = sum(_first_waiting(slots.get(slot, [])) is not None for slot in wanted)
     for slot in wanted:
-        if waiting >= ahead:
-            return
         trials = slots.get(slot, [])
-        if not trials:
+        if not trials and waiting < ahead:
             fresh = create_trial(state=TrialState.WAITING, user_attrs={"slot": slot})
             study.add_trial((templates or {}).get(slot, fresh))
-        elif all(t.state == TrialState.FAIL and not is_done(t) for t in trials):
+            waiting += 1
+        elif trials and all(t.state == TrialState.FAIL and not is_done(t) for t in trials):
             study.add_trial(_repeat(trials))
-        else:
-            continue
-        waiting += 1
+            waiting += 1
 
 
 def claim_slot(study: Study, storage: RDBStorage, wanted: Collection[int]) -> Trial | None:
@@ -147,6 +146,19 @@ def _take(storage: RDBStorage, trial: FrozenTrial) -> bool:
         return connection.execute(claim).rowcount == 1
 
 
+def count_deaths(trials: Sequence[FrozenTrial]) -> int:
+    """How many of a slot's trials died and were not interrupted, without an epoch gained.
+
+    One that goes on from a checkpoint and gets further is not what kills its workers.
+    """
+    furthest, deaths = 0, 0
+    for trial in trials:
+        reached = max(read_curve(trial), default=0)
+        deaths += "interrupted" not in trial.user_attrs and reached <= furthest
+        furthest = max(furthest, reached)
+    return deaths
+
+
 def _lasting_marks(trial: FrozenTrial) -> dict[str, Any]:
     """What samplers noted of a trial, such as its generation.
 
@@ -158,8 +170,7 @@ def _lasting_marks(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _repeat(trials: Sequence[FrozenTrial]) -> FrozenTrial:
-    last = trials[-1]
-    deaths = sum("interrupted" not in trial.user_attrs for trial in trials)
+    last, deaths = trials[-1], count_deaths(trials)
     given_up = deaths >= MAX_DEATHS
     attributes = {key: last.user_attrs[key] for key in LASTING if key in last.user_attrs}
     if given_up:

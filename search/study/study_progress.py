@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.duration import format_seconds
 from search.study.confirmation import best_trials, tell_name
-from search.study.outcome import front_trials, has_several, is_refused, read_accuracy, read_curve
+from search.study.curve import has_several, read_curve
+from search.study.outcome import front_trials, is_refused, read_accuracy
 from search.study.slots import settled_trials
 from search.study.storage import STORAGE_ERRORS
 

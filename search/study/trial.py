@@ -13,7 +13,7 @@ from optuna import Trial, TrialPruned
 from search.data.faces import Faces
 from search.errors import CheckpointError, StudyError, TrainingError, TrialFailedError
 from search.stop import raise_again
-from search.study.outcome import has_several, report_accuracy
+from search.study.curve import has_several, report_accuracy
 from search.study.sampler import derive_seed
 from search.study.space import SPACES, Candidate
 from search.study.study import Protocol

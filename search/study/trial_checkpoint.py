@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import product
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from optuna import TrialPruned
-
 from search.claim import claim
-from search.errors import CheckpointError, StudyError, TrialFailedError
+from search.errors import CheckpointError, StudyError
 from search.study.storage import find_file
 from search.training.checkpoint import read_checkpoint
 
@@ -30,7 +27,7 @@ def find_folder(storage: str, study: str) -> Path | None:
 
 @contextmanager
 def trial_checkpoint(folder: Path | None, slot: int) -> Iterator[Path | None]:
-    """The place of a slot's checkpoint, which goes once the slot is settled.
+    """The place of a slot's checkpoint, which stays until `discard`.
 
     None without a folder, and where another process, taken for dead, still trains the slot.
 
@@ -47,15 +44,7 @@ def trial_checkpoint(folder: Path | None, slot: int) -> Iterator[Path | None]:
             mine = stack.enter_context(claim(path.with_suffix(".lock")))
         except OSError as error:
             raise StudyError(f"{folder}: no checkpoint can be written, {error.strerror}") from None
-        settled = True
-        try:
-            yield path if mine else None
-        except BaseException as error:
-            settled = isinstance(error, (TrialPruned, TrialFailedError))
-            raise
-        finally:
-            if mine and settled:
-                path.unlink(missing_ok=True)
+        yield path if mine else None
 
 
 def read_epochs(checkpoint: Path, plan: Mapping[str, Any]) -> list[dict[str, float]]:
@@ -72,11 +61,13 @@ def read_epochs(checkpoint: Path, plan: Mapping[str, Any]) -> list[dict[str, flo
 
 
 def discard(folder: Path | None, slots: Iterable[int]) -> None:
-    """Remove what these slots left that were settled elsewhere; the folder, too, if it is empty."""
+    """Remove the checkpoints of settled slots that nobody trains; the folder, too, if empty."""
     if folder is None:
         return
     with suppress(OSError):
-        for slot, ending in product(slots, (".pt", ".lock")):
-            (folder / f"{slot}{ending}").unlink(missing_ok=True)
+        for slot in slots:
+            with claim(folder / f"{slot}.lock") as mine:
+                if mine:
+                    (folder / f"{slot}.pt").unlink(missing_ok=True)
         folder.rmdir()
         folder.parent.rmdir()

@@ -34,10 +34,20 @@ def work(
     wanted: Collection[int],
     objective: Objective,
     templates: Mapping[int, FrozenTrial] | None = None,
+    *,
+    forget: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Run trials until every wanted slot is done.
 
     What stops the worker (`STOPPED`) gives the slot back with its parameters.
+
+    Args:
+        study: of this program.
+        storage: that the study is in.
+        wanted: numbers of the slots.
+        objective: trains a trial.
+        templates: as `open_slots` takes them.
+        forget: called with a slot that was settled here, once that is in the storage.
     """
     # First, so that what was interrupted goes on before anything new.
     open_slots(study, wanted, templates)
@@ -47,23 +57,26 @@ def work(
             open_slots(study, wanted, templates)
             trial = claim_slot(study, storage, wanted)
         if trial is not None:
-            run_trial(study, storage, trial, objective)
+            if run_trial(study, storage, trial, objective):
+                forget(trial.user_attrs["slot"])
         elif count_done(study, wanted) < len(wanted):
             time.sleep(POLL_SECONDS)
         else:
             return
 
 
-def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Objective) -> None:
-    """Run a claimed trial and record its value, or why it has none.
+def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Objective) -> bool:
+    """Run a claimed trial and record its value, or why it has none; whether that was possible.
 
     An unforeseen error counts as the worker's death, so that it does not come back for ever.
     """
     try:
         with sign_of_life(storage, trial._trial_id):
             _settle(study, trial, objective)
+            return True
     except UpdateFinishedTrialError:
-        LOG.warning("trial %d counts as dead, for want of signs of life; it is lost", trial.number)
+        LOG.warning("trial %d counts as dead, for want of signs of life", trial.number)
+        return False
     except BaseException as error:
         # Where the storage is gone the trial counts as dead by and by.
         with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
@@ -77,12 +90,20 @@ def _settle(study: Study, trial: Trial, objective: Objective) -> None:
     try:
         values = objective(trial)
     except TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        _tell(study, trial, TrialState.PRUNED)
     except TrialFailedError as error:
         trial.set_user_attr("reason", str(error))
-        study.tell(trial, state=TrialState.FAIL)
+        _tell(study, trial, TrialState.FAIL)
     else:
-        study.tell(trial, values, skip_if_finished=True)
+        _tell(study, trial, TrialState.COMPLETE, values)
+
+
+def _tell(
+    study: Study, trial: Trial, state: TrialState, values: float | Sequence[float] | None = None
+) -> None:
+    # Optuna's own error for a trial that has ended meanwhile is a mere ValueError.
+    if study.tell(trial, values, state, skip_if_finished=True).state != state:
+        raise UpdateFinishedTrialError
 
 
 @contextmanager
