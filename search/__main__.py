@@ -17,7 +17,7 @@ from search.commands.measuring_commands import (
 from search.commands.publish import add_publish
 from search.commands.training_commands import add_blend, add_choose, add_retrain, add_run
 from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
-from search.stop import Terminated, raise_on_signals
+from search.stop import Signalled, raise_on_signals
 from service.artifact import ArtifactError
 from service.device import DeviceError
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         resume = "; run the same command again to resume" if "resumes" in options else ""
         print(f"interrupted{resume}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        return 128 + (error.signal if isinstance(error, Signalled) else signal.SIGINT)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to save and leave."""
+"""Ctrl-C, SIGTERM and the terminal's end (SIGHUP) as a wish to save and leave."""
 
 import signal
 import sys
@@ -10,23 +10,26 @@ from typing import Final
 from search.errors import StoppedError
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, for what ends at once as on Ctrl-C; only the exit status tells them apart."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C.
+class Signalled(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or a closed terminal, for what ends at once.
 
     CPython ends a process by SIGINT, whatever its exit status, where a `KeyboardInterrupt` of
     just that class once left `exec`, which every data class calls when it is made.
+
+    Attributes:
+        signal: its number.
     """
 
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
 
-_RAISED: Final[list[KeyboardInterrupt]] = []
+
+_RAISED: Final[list[Signalled]] = []
 
 
 def raise_on_signals() -> None:
-    """From now on SIGTERM raises `Terminated` and Ctrl-C `Interrupted`, once each.
+    """From now on Ctrl-C, SIGTERM and SIGHUP raise `Signalled`, once each.
 
     What was ignored stays so, as Ctrl-C under `nohup` and in a script's background.
     """
@@ -35,7 +38,7 @@ def raise_on_signals() -> None:
 
 
 def _heeded() -> list[signal.Signals]:
-    asking = (signal.SIGTERM, signal.SIGINT)
+    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     return [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]
 
 
@@ -47,9 +50,9 @@ def raise_again() -> None:
 
 def _raise(number: int, _: FrameType | None) -> None:
     # The next one must not end the tidying up, unless somebody insists.
-    again = signal.SIG_IGN if number == signal.SIGTERM else signal.default_int_handler
+    again = signal.default_int_handler if number == signal.SIGINT else signal.SIG_IGN
     signal.signal(number, again)
-    _RAISED.append(Terminated() if number == signal.SIGTERM else Interrupted())
+    _RAISED.append(Signalled(number))
     raise _RAISED[-1]
 
 
@@ -80,7 +83,7 @@ class StopWish:
 
 @contextmanager
 def catch_stop() -> Iterator[StopWish]:
-    """Within, SIGTERM and SIGINT set the wish, but for what was ignored; needs the main thread."""
+    """Within, signals that ask to stop set the wish, unless ignored; needs the main thread."""
     wish = StopWish()
     before = {number: signal.signal(number, wish.note) for number in _heeded()}
     try:

@@ -2,7 +2,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from search.data import notice
 from search.errors import StudyError
+from search.stop import Signalled
 from search.study import pool
 from search.study.phase import Phase, Search
 from search.study.slots import claim_slot, count_done
@@ -38,7 +39,7 @@ def search(tmp_path: Path) -> Search:
 def signals() -> Iterator[None]:
     """A worker's signal handlers and silence, taken back."""
     level = notice.LOG.level
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -54,10 +55,6 @@ class Stub:
     def is_alive(self) -> bool:
         return False
 
-    def terminate(self) -> None: ...
-
-    def join(self) -> None: ...
-
 
 def test_workers_that_leave_early_do_not_look_like_a_whole_search(
     search: Search, monkeypatch: pytest.MonkeyPatch
@@ -67,6 +64,21 @@ def test_workers_that_leave_early_do_not_look_like_a_whole_search(
     study = open_study(storage, "s", PROTOCOL)
     with pytest.raises(StudyError, match="left with 0 of 2 trials done"):
         pool.fill_by_workers(search, PHASE, study)
+
+
+def test_a_stop_while_workers_start_ends_those_that_have(
+    search: Search, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start_and_stop(*_: object) -> None:
+        get_context("spawn").Process(target=time.sleep, args=(60,)).start()
+        raise Signalled(signal.SIGTERM)
+
+    monkeypatch.setattr(pool, "start_worker", start_and_stop)
+    study = open_study(connect(search.storage), "s", PROTOCOL)
+    with pytest.raises(Signalled):
+        pool.fill_by_workers(search, PHASE, study)
+    assert not active_children()
+    assert "stops after each worker's step" in capsys.readouterr().err
 
 
 def test_a_fault_that_kills_every_worker_stops_the_search(

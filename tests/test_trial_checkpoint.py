@@ -48,7 +48,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return Candidate(PlainConfig(channels=(width, width)), Recipe(epochs=epochs, batch_size=16))
 
     monkeypatch.setitem(SPACES, "paper", suggest_tiny)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Final
@@ -37,13 +37,18 @@ def fill_by_workers(search: Search, phase: Phase, study: optuna.Study) -> None:
     # Before the workers start, or each of them would open the slots.
     open_ahead(search, phase, study)
     faults: SimpleQueue[str] = get_context("spawn").SimpleQueue()
-    workers = [start_worker(search, phase, index, faults) for index in range(search.workers)]
     try:
+        workers = [start_worker(search, phase, index, faults) for index in range(search.workers)]
         supervise(search, phase, workers, faults, study)
         done = count_done(study, phase.wanted)
         if done < len(phase.wanted):
             raise StudyError(f"the workers left with {done} of {len(phase.wanted)} trials done")
+    except KeyboardInterrupt:
+        print("stops after each worker's step", file=sys.stderr, flush=True)
+        raise
     finally:
+        # A signal may have come before the last one that was started had a name here.
+        workers = active_children()
         for worker in workers:
             worker.terminate()
         for worker in workers:
@@ -111,8 +116,9 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     What another worker in its place could not mend is put into `faults`.
     """
     raise_on_signals()
-    # Ctrl-C reaches the whole group; only the parent answers to it and tells its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These reach the whole group; only the parent answers to them and tells its workers.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     optuna.logging.set_verbosity(logging.ERROR)
     # The parent has told what is amiss with the data.

@@ -35,7 +35,7 @@ def fit(
 ) -> Run:
     """Train a network from its plan, resuming from the checkpoint if that exists.
 
-    With a checkpoint, SIGTERM and Ctrl-C save within the epoch. Of several processes under
+    With a checkpoint, Ctrl-C, SIGTERM and SIGHUP save within the epoch. Of several processes under
     torchrun only the first writes, and signals end them at the last checkpoint.
 
     Args:
