@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import FaceError
+from service.labels import LABELS
 
 Row = tuple[int, bytes, str]
 """Label, pixels and place of one face."""
@@ -39,6 +40,10 @@ class Faces:
     def pixels(self) -> list[bytes]:
         """The pixels of each image as bytes, to compare images exactly."""
         return [image.tobytes() for image in self.images]
+
+    def count_labels(self) -> NDArray[np.intp]:
+        """Faces of each label, shape (7,), in the order of `LABELS`."""
+        return np.bincount(self.labels, minlength=len(LABELS))
 
     def blank(self) -> NDArray[np.bool_]:
         """Whether every pixel of an image has the same grey level, shape (N,)."""

@@ -55,9 +55,7 @@ def align(table: Table) -> list[str]:
 def tell_lacking(audits: Mapping[str, Audit]) -> list[str]:
     """What a training would lack: its splits, and labels within them."""
     absent = [f"no {split} split" for split in ("train", "validation") if split not in audits]
-    counts = {
-        split: np.bincount(a.faces.labels, minlength=len(LABELS)) for split, a in audits.items()
-    }
+    counts = {split: a.faces.count_labels() for split, a in audits.items()}
     return absent + [
         f"the {split} split has no image of {label}"
         for split, found in counts.items()
@@ -91,10 +89,7 @@ def list_unreadable(audits: Mapping[str, Audit]) -> list[Table]:
 
 def count_classes(audits: Mapping[str, Audit]) -> Table:
     """Images of each label, a row a split."""
-    rows = [
-        [split, *map(str, np.bincount(audit.faces.labels, minlength=len(LABELS)))]
-        for split, audit in audits.items()
-    ]
+    rows = [[split, *map(str, audit.faces.count_labels())] for split, audit in audits.items()]
     return Table("Images of each label", ("split", *LABELS), rows)
 
 
