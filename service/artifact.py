@@ -95,6 +95,21 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     _write_whole(folder / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
 
 
+def update_card(folder: Path, measured: Artifact, facts: dict[str, Any]) -> None:
+    """Put facts of an artifact into its card as it is by now.
+
+    Measuring takes minutes, in which others may have added theirs.
+
+    Raises:
+        ArtifactError: the weights are not those that were measured any more, or the card cannot
+            be read or written.
+    """
+    card = _read_card(folder / CARD_FILE)
+    if card["weights_sha256"] != measured.card["weights_sha256"]:
+        raise ArtifactError(f"{folder}: has other weights than those measured; measure it again")
+    write_card(folder, card | facts)
+
+
 def load_artifact(folder: Path) -> Artifact:
     """Read and check an artifact.
 

@@ -99,3 +99,19 @@ def test_trials_refused_untrained_tell_no_time(
     refused, trained = capsys.readouterr().out.splitlines()
     assert refused == "2/4 done  2 too large"
     assert trained.startswith("3/4 done  2 too large  best 50.00%") and trained.endswith(" left")
+
+
+def test_a_search_goes_on_when_nobody_reads_its_progress(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(progress.tqdm, "write", lose)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.01)
+    with StudyProgress(study, range(3), workers=1, epochs=4) as shown:
+        time.sleep(0.2)
+        assert shown.thread.is_alive()
+    words = capsys.readouterr().err
+    assert words == "nobody reads the progress any more; the search goes on\n"

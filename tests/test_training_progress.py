@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from search.training.recipe import Recipe
 from search.training.training_progress import TrainingProgress
 
 
@@ -21,7 +22,7 @@ def figures(epoch: int) -> dict[str, float]:
 def test_a_training_that_goes_on_says_where(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = TrainingProgress(10)
+    progress = TrainingProgress(Recipe(epochs=10))
     progress.begin(3.0)
     clock[0] += 60
     progress.show(figures(4))
@@ -33,7 +34,7 @@ def test_a_training_that_goes_on_says_where(
 def test_the_rest_of_an_epoch_tells_no_time_left(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = TrainingProgress(10)
+    progress = TrainingProgress(Recipe(epochs=10))
     progress.begin(3.98)
     clock[0] += 5
     progress.show(figures(4))
@@ -46,12 +47,25 @@ def test_the_rest_of_an_epoch_tells_no_time_left(
 
 
 def test_the_time_left_may_be_days(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    progress = TrainingProgress(751)
+    progress = TrainingProgress(Recipe(epochs=751))
     clock[0] += 480
     progress.show(figures(1))
     assert capsys.readouterr().out.endswith(" 100:00:00 left\n")
 
 
 def test_a_fresh_training_says_nothing_of_going_on(capsys: pytest.CaptureFixture[str]) -> None:
-    TrainingProgress(10).begin(0.0)
+    TrainingProgress(Recipe(epochs=10)).begin(0.0)
     assert capsys.readouterr().out == ""
+
+
+def test_later_epochs_of_larger_images_are_to_take_longer(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = TrainingProgress(Recipe(epochs=4, sizes=((0.5, 24), (1.0, 48))))
+    clock[0] += 10
+    progress.show(figures(1))
+    clock[0] += 10
+    progress.show(figures(2))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(" 0:01:30 left")
+    assert second.endswith(" 0:01:20 left")

@@ -175,7 +175,7 @@ def train_run(
     ablation: Ablation, plan: Plan, splits: tuple[Faces, Faces], path: Path, device: torch.device
 ) -> Figures:
     """Train one run and keep its figures in `path`; returns those after its last epoch."""
-    checkpoint, progress = path.with_suffix(".pt"), TrainingProgress(plan.recipe.epochs)
+    checkpoint, progress = path.with_suffix(".pt"), TrainingProgress(plan.recipe)
     finished = fit(
         plan,
         choose_faces(plan.recipe, splits[0]),

@@ -12,7 +12,7 @@ from search.data.splits import check_own_validation
 from search.evaluation.evaluate import Evaluation, evaluate
 from search.evaluation.scores import Coverage, cover, least_coverage, reliability
 from search.evaluation.summary import summarize
-from service.artifact import load_artifact, write_card
+from service.artifact import load_artifact, update_card
 
 TARGET_ACCURACY: Final = 0.8
 """Share of right answers wanted among those that are not "uncertain".
@@ -48,17 +48,19 @@ def calibrate(artifact: Path, data: Path, device: torch.device) -> Calibration:
         ArtifactError: the artifact does not pass its checks.
         DataError: as `evaluate` and `check_own_validation`.
     """
-    card = load_artifact(artifact).card
+    loaded = load_artifact(artifact)
     plain, mirrored = evaluate(artifact, data, "validation", device)
-    check_own_validation(data, plain.faces, card)
+    check_own_validation(data, plain.faces, loaded.card)
     result = fit_calibration(plain.without_seen() or plain)
     plain, mirrored = (replace(e, temperature=result.temperature) for e in (plain, mirrored))
-    card["temperature"] = result.temperature
-    card["uncertain_below"] = result.uncertain_below
-    card["calibration"] = result.facts
     metrics = summarize(plain) | {"mirrored": summarize(mirrored, brief=True)}
-    card["metrics"] = card.get("metrics", {}) | {"validation": metrics}
-    write_card(artifact, card)
+    facts = {
+        "temperature": result.temperature,
+        "uncertain_below": result.uncertain_below,
+        "calibration": result.facts,
+        "metrics": loaded.card.get("metrics", {}) | {"validation": metrics},
+    }
+    update_card(artifact, loaded, facts)
     return result
 
 

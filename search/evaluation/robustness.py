@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from search.data.splits import load_own_validation
 from search.training.augment import add_noise, affine_matrices, blur, warp
+from search.training.bar import bar
 from search.training.inference import on_device, predict_logits
-from service.artifact import load_artifact, write_card
+from service.artifact import load_artifact, update_card
 
 Corruption = Callable[[Tensor, torch.Generator], Tensor]
 """Changes float images (N, 1, 48, 48), grey levels 0 to 255; results are rounded and clamped."""
@@ -128,7 +128,7 @@ def measure_robustness(network: nn.Module, images: Tensor, labels: Tensor) -> di
     def accuracy(views: Tensor) -> float:
         return float((predict_logits(network, views).argmax(1) == labels).float().mean())
 
-    kinds = tqdm(CORRUPTIONS.items(), "corruptions", leave=False, disable=None)
+    kinds = bar(list(CORRUPTIONS.items()), "corruptions")
     return {
         "none": accuracy(images),
         **{name: accuracy(corrupt(images, corruption)) for name, corruption in kinds},
@@ -147,5 +147,5 @@ def record_robustness(artifact: Path, data: Path, device: torch.device) -> dict[
     network = loaded.network.to(device).to(memory_format=torch.channels_last)
     accuracy = measure_robustness(network, images, labels)
     facts = {"split": "validation", "images": len(labels), "accuracy": accuracy}
-    write_card(artifact, loaded.card | {"robustness": facts})
+    update_card(artifact, loaded, {"robustness": facts})
     return facts

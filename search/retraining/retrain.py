@@ -83,7 +83,7 @@ def retrain(
         start_from=first.card["weights_sha256"] if first else None,
         teachers=tuple(teacher.card["weights_sha256"] for teacher in taught_by),
     )
-    progress = TrainingProgress(recipe.epochs)
+    progress = TrainingProgress(recipe)
 
     def report(history: list[dict[str, float]]) -> None:
         write_history(out / HISTORY_FILE, history)

@@ -1,5 +1,6 @@
 """Progress of a study, from its storage: the trials of every machine count."""
 
+import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -9,6 +10,7 @@ from typing import Final
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
 
 from search.duration import format_seconds
 from search.study.confirmation import best_trials, tell_name
@@ -35,11 +37,12 @@ class StudyProgress:
         self.started = self.told = time.monotonic()
         self.settled = settled_trials(study, wanted)
         self.before = {trial.number for trial in self.settled}
+        self.unread = False
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "StudyProgress":
-        print(f"{self.study.study_name}: {self._tell_done()}", flush=True)
+        self._print(f"{self.study.study_name}: {self._tell_done()}")
         self.thread.start()
         return self
 
@@ -111,7 +114,15 @@ class StudyProgress:
 
     def _print(self, line: str) -> None:
         self.told = time.monotonic()
-        print(line, flush=True)
+        if self.unread:
+            return
+        try:
+            # Above the bar of a trial in this process.
+            tqdm.write(line)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self.unread = True
+            print("nobody reads the progress any more; the search goes on", file=sys.stderr)
 
     def _watch(self) -> None:
         while not self.over.wait(LOOK_SECONDS):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from search.errors import DivergedError
 from search.stop import StopWish
 from search.training.augment import draw_views
+from search.training.bar import bar
 from search.training.distributed import average_over_processes, own_part, rank
 from search.training.mix import mix
 from search.training.optimizer import rate_factor
@@ -48,7 +48,7 @@ def train_epoch(
     size = recipe.size_at(run.epoch)
     run.network.train()
     started = time.perf_counter()
-    for step in tqdm(range(first, steps), f"epoch {run.epoch + 1}", leave=False, disable=None):
+    for step in bar(range(first, steps), f"steps of epoch {run.epoch + 1}"):
         if stop:
             seconds = before + time.perf_counter() - started
             run.pause = pause_epoch(step, totals, seconds, generator)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search.data.faces import Faces
+from search.training.bar import bar
 from service.preprocess import standardize
 
 
@@ -20,7 +21,7 @@ def predict_logits(network: nn.Module, images: Tensor, batch_size: int = 512) ->
     network.eval()
     parts = [
         network(standardize(part).contiguous(memory_format=torch.channels_last))
-        for part in torch.split(images, batch_size)
+        for part in bar(torch.split(images, batch_size), "batches answered")
     ]
     return torch.cat(parts).float()
 

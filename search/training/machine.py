@@ -19,3 +19,10 @@ def tell_machine(device: torch.device) -> dict[str, Any]:
         "precision": str(pick_precision(device)).removeprefix("torch."),
         "processes": world(),
     }
+
+
+def name_machine(device: torch.device) -> str:
+    """The same in words, for whoever waits."""
+    facts = tell_machine(device)
+    threads = f", {facts['threads']} threads" if device.type == "cpu" else ""
+    return f"{facts['device']}{threads}, {facts['precision']}"

@@ -3,13 +3,18 @@
 import time
 
 from search.duration import format_seconds
+from search.training.recipe import Recipe
 
 
 class TrainingProgress:
-    """Prints one line an epoch, with the time left at the pace of this call's whole epochs."""
+    """Prints one line an epoch, with the time left at the pace of this call's whole epochs.
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    An epoch's cost goes by the area of its images, which grow in the course of some recipes.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.epochs = recipe.epochs
+        self.costs = [recipe.size_at(epoch) ** 2 for epoch in range(recipe.epochs)]
         self.begin(0.0)
 
     def begin(self, done: float) -> None:
@@ -22,11 +27,11 @@ class TrainingProgress:
 
     def show(self, figures: dict[str, float]) -> None:
         """Print an epoch's figures."""
-        epoch, now = figures["epoch"], time.monotonic()
+        epoch, now = int(figures["epoch"]), time.monotonic()
         left = ""
         if self.first.is_integer():
-            pace = (now - self.started) / (epoch - self.first)
-            left = f"  {format_seconds(pace * (self.epochs - epoch))} left"
+            pace = (now - self.started) / sum(self.costs[int(self.first) : epoch])
+            left = f"  {format_seconds(pace * sum(self.costs[epoch:]))} left"
         else:
             # The rest of an epoch, with all of its validation, tells no pace.
             self.first, self.started = float(epoch), now
@@ -34,7 +39,7 @@ class TrainingProgress:
         if "unseen_accuracy" in figures:
             unseen = f", not in train {figures['unseen_accuracy']:.2%}"
         print(
-            f"epoch {epoch:.0f}/{self.epochs}  loss {figures['loss']:.4f}  "
+            f"epoch {epoch}/{self.epochs}  loss {figures['loss']:.4f}  "
             f"accuracy {figures['accuracy']:.2%}  "
             f"validation {figures['validation_accuracy']:.2%} "
             f"(loss {figures['validation_loss']:.4f}{unseen})  "
