@@ -3,6 +3,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_processes_share_the_runs_and_each_waits_for_all(
         assert (shared / "base-1.json").exists()
         shutil.copy(tmp_path / "whole" / "base-0.json", shared)
 
-    monkeypatch.setattr("time.sleep", finish_elsewhere)
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=finish_elsewhere))
     with claim(shared / "base-0.lock"):
         assert ablate(faces, shared, (), seeds=2) == whole
     assert waited == [module.PAUSE]

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from prometheus_client import REGISTRY
 from starlette.routing import Route
 
-from search.__main__ import build_parser
+from search.commands.dispatch import build_parser
 from service import metrics
 from service.routes.application import make_routes
 from service.settings import PREFIX, Settings

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor.exc import InvalidCxxCompiler
 
 from search.__main__ import main
 from search.claim import claim
+from search.commands.dispatch import build_parser
 from search.config import NETWORKS, RECIPES
 from search.training.recipe import Recipe
 from service.labels import LABELS
@@ -67,7 +69,7 @@ def test_a_finished_training_that_is_asked_again_says_so(
     assert main(command) == 0
     capsys.readouterr()
     assert main(command) == 0
-    assert capsys.readouterr().out.startswith("resuming after epoch 2 of 2\n")
+    assert "\nresuming after epoch 2 of 2\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("small")
@@ -157,7 +159,7 @@ def test_a_network_by_name_and_one_of_a_study_exclude_each_other(
 def test_a_seed_out_of_range_is_told(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["retrain", "--data", "faces", "--out", "out", "--seed", seed])
-    assert f"invalid seed value: '{seed}'" in capsys.readouterr().err
+    assert f"--seed: '{seed}' is not a whole number from 0 to 4294967295" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_to_is_told_first(
@@ -189,7 +191,9 @@ def test_evaluate_says_what_its_times_are_of(
     assert "other work on the machine slows it" in words
 
 
-PRINT = "import sys; from search import __main__ as m; from tests.test_main import {0}; {0}(m)"
+PRINT = (
+    "import sys; from search.commands import dispatch as m; from tests.test_main import {0}; {0}(m)"
+)
 
 
 def print_much(module: Any) -> None:
@@ -216,7 +220,7 @@ def end_with(module: Any, command: Callable[[Any], None]) -> int:
     parser = argparse.ArgumentParser()
     parser.set_defaults(command=command)
     module.build_parser = lambda: parser
-    return int(module.main([]))
+    return int(module.dispatch([]))
 
 
 @pytest.mark.parametrize("command", [print_much, print_little])
@@ -237,6 +241,87 @@ def test_another_broken_pipe_is_an_error() -> None:
     done = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: [Errno 32] Broken pipe\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "error: out of memory; --set batch_size="),
+        (InvalidCxxCompiler(), "error: cannot be compiled (No working C++ compiler found in"),
+    ],
+)
+def test_memory_and_a_compiler_that_are_lacking_are_one_line(
+    error: Exception,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("search.report.audit_report.write_audit", fail)
+    assert main(["audit", "--data", "faces", "--out", "out"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(words) and told.count("\n") == 1
+
+
+def test_another_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of the code")
+
+    monkeypatch.setattr("search.report.audit_report.write_audit", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["audit", "--data", "faces", "--out", "out"])
+
+
+def test_processes_that_would_all_do_the_same_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["run", "--data", "faces"]) == 1
+    assert "torchrun spreads `retrain` only" in capsys.readouterr().err
+
+
+IMPORTS_END = """
+import sys
+
+class End:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, End())
+from search.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_all_is_imported_is_no_traceback() -> None:
+    command = [sys.executable, "-c", IMPORTS_END]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--max-flops=-1", "--max-flops: '-1' is not a whole number from 1"),
+        ("--trials=1.5", "--trials: '1.5' is not a whole number from 1"),
+        ("--trials=1e400", "--trials: '1e400' is not a whole number from 1"),
+        ("--confirm=x", "--confirm: 'x' is not a whole number from 0"),
+    ],
+)
+def test_a_number_that_is_none_is_told(
+    option: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--data", "faces", option])
+    assert words in capsys.readouterr().err
+
+
+def test_large_numbers_may_be_short() -> None:
+    options = build_parser().parse_args(["run", "--data", "faces", "--max-flops", "1.5e8"])
+    assert options.max_flops == 150_000_000
 
 
 def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,7 @@ def test_a_search_goes_on_when_nobody_reads_its_progress(
     def lose(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(progress.tqdm, "write", lose)
+    monkeypatch.setattr("tqdm.tqdm.write", lose)
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.01)
     with StudyProgress(study, range(3), workers=1, epochs=4) as shown:

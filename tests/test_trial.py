@@ -22,7 +22,7 @@ from search.study.slots import count_done
 from search.study.space import SPACES
 from search.study.storage import connect
 from search.study.study import Protocol, open_study
-from search.study.trial import check_cost, is_out_of_memory, train_trial
+from search.study.trial import check_cost, train_trial
 from search.study.worker import work
 from search.training.plan import Plan
 from tests.conftest import make_faces
@@ -49,29 +49,6 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Faces]]:
 
     monkeypatch.setattr(module, "fit", fit)
     return handed
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
-        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    ],
-)
-def test_memory_that_ran_out_is_known_by_its_error(error: BaseException) -> None:
-    assert is_out_of_memory(error)
-
-
-def test_this_machines_own_error_is_known() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert is_out_of_memory(caught.value)
-
-
-def test_other_errors_are_not_taken_for_it() -> None:
-    assert not is_out_of_memory(RuntimeError("shapes differ"))
 
 
 class PruneAfter(BasePruner):

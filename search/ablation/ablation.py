@@ -17,6 +17,7 @@ from search.ablation.ideas import BASE, apply_idea
 from search.claim import claim
 from search.data.faces import Faces
 from search.errors import DivergedError, TrainingError
+from search.training.machine import name_machine
 from search.training.plan import Plan, choose_faces
 from search.training.recipe import Recipe
 from search.training.train import fit
@@ -84,6 +85,7 @@ def run_ablation(
     check_teachers(ablation)
     plans = make_plans(ablation, train)
     figures = read_finished(plans, validation, out)
+    print(f"{len(plans) - len(figures)} runs left of {len(plans)}, on {name_machine(device)}")
     told = False
     while len(figures) < len(plans):
         splits = (train, validation)

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,25 +90,24 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=DEFAULTS["device"], help=text)
 
 
-def seed(text: str) -> int:
-    """An argument of 0 to 2**32 - 1, as NumPy's generators take it."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise ValueError(text)
-    return value
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads an argument that is a whole number from `least`, to `most` if given; also as 3e8."""
+    words = f"a whole number from {least}" + ("" if most is None else f" to {most}")
+
+    def read(text: str) -> int:
+        try:
+            value = float(text) if "e" in text.lower() else int(text)
+            if value == int(value) and least <= value <= (value if most is None else most):
+                return int(value)
+        except (ValueError, OverflowError):
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+
+    return read
 
 
-def positive(text: str) -> int:
-    """An argument of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+seed: Final = whole(0, 2**32 - 1)
+"""As NumPy's generators take it."""
 
-
-def count(text: str) -> int:
-    """An argument of 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
+positive: Final = whole(1)
+count: Final = whole(0)

@@ -49,7 +49,8 @@ def add_run(commands: "Commands") -> None:
         "--trials", type=positive, help=f"the study's total {tell_preset('trials')}"
     )
     add_protocol(parser)
-    text = "processes on this machine (default: %(default)s)"
+    text = "processes on this machine, which share all of its GPUs; one for each of them is usual"
+    text += " (default: %(default)s)"
     parser.add_argument("--workers", type=positive, default=1, help=text)
     text = "how many of the best to train again, 0 for none (default: %(default)s)"
     parser.add_argument("--confirm", type=count, default=6, help=text)
@@ -140,7 +141,7 @@ def add_retrain(commands: "Commands") -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")
     text = "fuse the network (torch.compile); takes a minute at the start, worth it for long runs"
     parser.add_argument("--compile", action="store_true", help=text)
-    parser.set_defaults(command=run_retrain, resumes=True)
+    parser.set_defaults(command=run_retrain, resumes=True, spreads=True)
 
 
 def run_retrain(options: argparse.Namespace) -> None:

@@ -14,8 +14,9 @@ from search.errors import TrainingError
 from search.evaluation.calibrate import calibrate
 from search.evaluation.robustness import CORRUPTIONS, record_robustness
 from search.retraining.card import describe
-from search.training.distributed import rank
+from search.training.distributed import rank, world
 from search.training.history import write_history
+from search.training.machine import name_machine
 from search.training.plan import Plan, Run, choose_faces
 from search.training.recipe import Recipe
 from search.training.train import fit
@@ -28,7 +29,13 @@ from service.artifact import (
     load_artifact,
     save_artifact,
 )
-from service.network import NetworkConfig, config_from_dict
+from service.network import (
+    NetworkConfig,
+    build_network,
+    config_from_dict,
+    count_flops,
+    count_parameters,
+)
 
 
 def retrain(
@@ -90,6 +97,9 @@ def retrain(
         progress.show(history[-1])
 
     with alone(out):
+        if rank() == 0:
+            spread = f", {world()} processes" * (world() > 1) + ", compiled" * compiled
+            print(f"{tell_size(network, name)}; on {name_machine(device)}{spread}", flush=True)
         run = fit(
             plan,
             train,
@@ -108,6 +118,13 @@ def retrain(
                 facts["search"] = lineage
             keep(out / TRAINED_FOLDER, plan, run, facts, data=data, device=device)
     return out / TRAINED_FOLDER
+
+
+def tell_size(network: NetworkConfig, name: str) -> str:
+    """Name, parameters and cost of a network in words."""
+    with torch.device("meta"):
+        parameters = count_parameters(build_network(network))
+    return f"{name}: {parameters:,} parameters, {count_flops(network) / 1e6:,.0f} MFLOP an image"
 
 
 def keep(

@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 
 import optuna
+import torch
 from optuna import Study
 from optuna.storages import RDBStorage
 
@@ -25,6 +26,7 @@ from search.study.storage import connect, lost_storage_told
 from search.study.study import open_study
 from search.study.study_progress import StudyProgress
 from search.study.trial_checkpoint import discard, find_folder
+from search.training.machine import name_machine
 from service.device import pick_device
 
 
@@ -41,7 +43,7 @@ def run_search(search: Search) -> None:
     # Its info lines tell what the progress tells, once for each trial and worker.
     optuna.logging.set_verbosity(logging.ERROR)
     # Before there is a study, which would keep the options of a command that cannot work.
-    pick_device(search.device)
+    print(tell_workers(search.workers, pick_device(search.device)), flush=True)
     storage = connect(search.storage, search.heartbeat)
     study = open_study(storage, search.name, search.protocol)
     wanted = tuple(range(search.trials))
@@ -60,6 +62,14 @@ def run_search(search: Search) -> None:
     fill(search, phase, storage, confirmation)
     for confirmed in rank_confirmed(study, confirmation):
         print(tell_confirmed(confirmed))
+
+
+def tell_workers(workers: int, device: torch.device) -> str:
+    """How many there are and where they train, in words."""
+    words = f"{workers} worker{'s' * (workers > 1)} on {name_machine(device)}"
+    shared = device.type == "cuda" and device.index is None
+    gpus = torch.cuda.device_count() if shared else 1
+    return words if gpus <= workers else f"{words}; --workers {gpus} would use all {gpus} GPUs"
 
 
 def fill(search: Search, phase: Phase, storage: RDBStorage, study: Study) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import optuna
 import torch
@@ -19,12 +19,10 @@ from search.study.space import SPACES, Candidate
 from search.study.study import Protocol
 from search.study.trial_checkpoint import INTERVAL, read_epochs
 from search.training.checkpoint import Clock
+from search.training.memory import is_out_of_memory
 from search.training.plan import Plan, check_batches, choose_faces
 from search.training.train import fit
 from service.network import build_network, config_to_dict, count_flops, count_parameters
-
-NO_MEMORY: Final = ("can't allocate memory", "not enough memory", "ALLOC_FAILED", "out of memory")
-"""What stands in PyTorch's errors of a CPU on Linux and Windows, of CUDA's libraries and CUDA."""
 
 
 def train_trial(
@@ -121,7 +119,7 @@ def failures_told() -> Iterator[None]:
         raise StudyError(str(error)) from None
     except TrainingError as error:
         raise TrialFailedError(str(error)) from None
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise TrialFailedError("out of memory") from None
@@ -165,10 +163,3 @@ def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
         if bound and found > bound:
             trial.set_user_attr("reason", f"too large: {found:,} {name}, at most {bound:,}")
             raise optuna.TrialPruned
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of the GPU or of the machine."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in NO_MEMORY)
