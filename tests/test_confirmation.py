@@ -45,6 +45,18 @@ def test_of_one_objective_the_best_are_picked() -> None:
     assert [t.number for t in pick_for_confirmation(make_study(["maximize"]), 2)] == [4, 3]
 
 
+def test_a_configuration_that_was_drawn_twice_is_confirmed_once() -> None:
+    study = make_study(["maximize"])
+    again = create_trial(
+        value=0.45,
+        params={"x": 5},
+        distributions={"x": IntDistribution(1, 6)},
+        user_attrs={"flops": 5, "slot": 6},
+    )
+    study.add_trial(again)
+    assert [t.number for t in pick_for_confirmation(study, 3)] == [4, 3, 2]
+
+
 def test_the_seeds_of_a_confirmation_are_new() -> None:
     best = make_study(["maximize"]).trials[:2]
     templates = confirmation_templates(best, seeds=3, study_seed=7)

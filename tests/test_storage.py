@@ -1,11 +1,16 @@
+import sqlite3
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 
 from search.__main__ import main
 from search.errors import StudyError
+from search.study import storage
+from search.study.silence import vigil
 from search.study.storage import connect, lost_storage_told
 
 
@@ -24,9 +29,9 @@ def test_only_the_default_folder_is_made(tmp_path: Path, monkeypatch: pytest.Mon
     connect("runs/search.db")
     connect("./foo:bar")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["foo:bar", "runs"]
-    for storage in (str(tmp_path / "nope" / "s.db"), "sqlite:///nope/s.db", "nope/s.db"):
+    for place in (str(tmp_path / "nope" / "s.db"), "sqlite:///nope/s.db", "nope/s.db"):
         with pytest.raises(StudyError, match=r"there is no folder .*nope"):
-            connect(storage)
+            connect(place)
     assert not (tmp_path / "nope").exists()
 
 
@@ -62,3 +67,24 @@ def test_a_storage_that_fails_is_told(tmp_path: Path) -> None:
     words = r"the storage was lost: .*no such table"
     with pytest.raises(StudyError, match=words), lost_storage_told():
         optuna.get_all_study_names(storage)
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = connect(str(tmp_path / "s.db"))
+    away, waited = ["once", "twice"], list[float]()
+
+    def fail_at_first(*address: Any, **options: Any) -> Any:
+        if away:
+            raise sqlite3.OperationalError(away.pop(0))
+        return sqlite3.connect(*address, **options)
+
+    found.engine.dispose()
+    monkeypatch.setattr(found.engine.dialect, "connect", fail_at_first)
+    monkeypatch.setattr(storage, "time", SimpleNamespace(sleep=waited.append))
+    vigil()._woke = 0.0
+    assert found.get_all_studies() == []
+    assert waited == [1.0, 2.0]
+    assert vigil().awake() < 60
+    assert "the storage does not answer; tries again in 2 s" in caplog.text

@@ -15,6 +15,7 @@ from search.study.curve import has_several
 from search.study.outcome import front_trials, read_accuracy, tell_none_complete
 from search.study.sampler import derive_seed
 from search.study.slots import group_slots, settled_trials
+from search.study.space import used_choices
 from search.study.study import find_study
 
 SEEDS_PER_SLOT = 1000
@@ -71,19 +72,28 @@ def best_trials(study: Study, count: int | None = None) -> list[FrozenTrial]:
 
 
 def pick_for_confirmation(study: Study, count: int) -> list[FrozenTrial]:
-    """The best `count` trials; of several objectives that many of the Pareto front.
+    """The best `count` configurations; of several objectives that many of the Pareto front.
 
-    A longer front is thinned evenly from its cheapest to its most accurate trial, because the
-    most accurate ones alone would all be dear.
+    One that was drawn twice counts once, by its better trial. A longer front is thinned evenly
+    from its cheapest to its most accurate trial, because the most accurate ones alone would all
+    be dear.
     """
     if not has_several(study):
-        return best_trials(study, count)
+        return drop_repeats(best_trials(study))[:count]
     front = front_trials(study)
     if len(front) <= count:
         return front
     last = len(front) - 1
     places = {round(last - last * place / max(1, count - 1)) for place in range(count)}
     return [front[place] for place in sorted(places)]
+
+
+def drop_repeats(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials without those of an earlier one's configuration."""
+    first: dict[str, FrozenTrial] = {}
+    for trial in trials:
+        first.setdefault(str(sorted(used_choices(trial).items())), trial)
+    return list(first.values())
 
 
 def confirmation_templates(

@@ -8,7 +8,8 @@ from typing import Final
 from optuna import Study
 from optuna.storages import fail_stale_trials
 
-from search.study.storage import GRACE
+GRACE: Final = 3
+"""Signs of life that a worker may miss before its trial counts as dead."""
 
 TICK: Final = 1.0
 """Seconds between two looks at the clock."""
@@ -18,7 +19,7 @@ NAP: Final = 5.0
 
 
 class Vigil:
-    """Notices when this process was suspended.
+    """Notices when this process was suspended, and is told when the storage was away.
 
     After a laptop's sleep or a stop of all processes (Ctrl-Z) the clock has moved on, and every
     last sign of life is long ago, until each worker's thread gives its next one.
@@ -40,8 +41,12 @@ class Vigil:
             self._woke = now
         self._seen = now
 
+    def startle(self) -> None:
+        """Count what was until now as a suspension."""
+        self._woke = time.time()
+
     def awake(self) -> float:
-        """Seconds since the last suspension that was noticed."""
+        """Seconds since the last suspension."""
         self.look()
         return time.time() - self._woke
 

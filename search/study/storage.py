@@ -1,6 +1,8 @@
 """The study database: opened, and a mistyped path or URL told from a missing one."""
 
+import logging
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,14 @@ from typing import Any, Final
 
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from search.config import DEFAULT_STORAGE
 from search.errors import StudyError
+from search.study.silence import GRACE, vigil
 
 # Heartbeats are experimental in Optuna, and each process of a search would say so.
 warnings.simplefilter("ignore", ExperimentalWarning)
@@ -23,8 +29,10 @@ STORAGE_ERRORS: Final = (StorageInternalError, SQLAlchemyError)
 SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """What begins a URL; a path that begins so is more likely a URL gone wrong."""
 
-GRACE: Final = 3
-"""Signs of life that a worker may miss before its trial counts as dead."""
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 10.0)
+"""Seconds between attempts to reach a server that was reached before, as while it is restarted."""
+
+LOG: Final = logging.getLogger(__name__)
 
 SQLITE: Final = "sqlite:///"
 
@@ -46,12 +54,14 @@ def connect(storage: str, heartbeat: int = 10, create: bool = True) -> RDBStorag
     if url.startswith("sqlite"):
         engine["connect_args"] = {"timeout": 60}
     try:
-        return RDBStorage(
+        found = RDBStorage(
             url,
             engine_kwargs=engine,
             heartbeat_interval=heartbeat,
             grace_period=GRACE * heartbeat,
         )
+        event.listen(found.engine, "do_connect", wait_for_server)
+        return found
     # SQLAlchemy raises ValueError for a port that is no number.
     except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
         raise StudyError(f"storage cannot be reached: {_first_line(error)}") from None
@@ -92,6 +102,21 @@ def find_file(storage: str) -> Path | None:
     if "://" in storage and not storage.startswith(SQLITE):
         return None
     return Path(storage.removeprefix(SQLITE).partition("?")[0])
+
+
+def wait_for_server(
+    dialect: Dialect, _: ConnectionPoolEntry, address: list[Any], options: dict[str, Any]
+) -> DBAPIConnection:
+    """Connect, with some patience; each call to the storage that finds none begins with this."""
+    for pause in PAUSES:
+        try:
+            return dialect.connect(*address, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            LOG.warning("the storage does not answer; tries again in %.0f s", pause)
+            time.sleep(pause)
+            # Nobody's sign of life could be recorded meanwhile.
+            vigil().startle()
+    return dialect.connect(*address, **options)
 
 
 @contextmanager
