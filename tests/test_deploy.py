@@ -201,6 +201,14 @@ def test_the_grace_of_a_pod_holds_the_drain() -> None:
     assert slept + Settings().grace_seconds < pod["terminationGracePeriodSeconds"]
 
 
+def test_the_patience_of_compose_and_make_holds_the_grace() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    (waited,) = re.findall(r"--stop-timeout (\d+) ", (ROOT / "Makefile").read_text())
+    # Engines kill after 10 s by default.
+    for patience in (services["emotion"]["stop_grace_period"].removesuffix("s"), waited):
+        assert Settings().grace_seconds < int(patience)
+
+
 def read_dashboard() -> dict[str, Any]:
     dashboard: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
     return dashboard
