@@ -64,10 +64,12 @@ def test_predict_faces_gives_boxes() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.query == b"faces=auto"
         box = {"left": 1, "top": 2, "side": 3}
-        return httpx.Response(200, json={"faces": [ANSWER | {"box": box}]})
+        return httpx.Response(200, json={"faces": [ANSWER | {"box": box}], "left_out": 3})
 
     with client_of(answer) as client:
-        (face,) = client.predict_faces(b"image")
+        faces = client.predict_faces(b"image")
+    (face,) = faces
+    assert faces.left_out == 3
     assert face.box is not None
     assert (face.box.left, face.box.top, face.box.side) == (1, 2, 3)
 

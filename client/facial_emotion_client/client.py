@@ -12,7 +12,7 @@ import httpx
 from facial_emotion_client.exchange import Talk, ask_group, ask_model, ask_one
 from facial_emotion_client.groups import MAX_BYTES, Image, make_groups, read_image
 from facial_emotion_client.proxies import telling_proxies
-from facial_emotion_client.results import Prediction, Result
+from facial_emotion_client.results import Faces, Prediction, Result
 from facial_emotion_client.retry import DEFAULT, Call, Outcome, Retry
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class EmotionClient:
         """
         return self._run(ask_one(read_image(image), False, self.retry))[0]
 
-    def predict_faces(self, image: Image) -> tuple[Prediction, ...]:
+    def predict_faces(self, image: Image) -> Faces:
         """The expression of each face in a photo, with its box, the largest first.
 
         Raises:
@@ -163,7 +163,7 @@ class AsyncEmotionClient:
         content = await asyncio.to_thread(read_image, image)
         return (await self._run(ask_one(content, False, self.retry)))[0]
 
-    async def predict_faces(self, image: Image) -> tuple[Prediction, ...]:
+    async def predict_faces(self, image: Image) -> Faces:
         """As `EmotionClient.predict_faces`."""
         content = await asyncio.to_thread(read_image, image)
         return await self._run(ask_one(content, True, self.retry))

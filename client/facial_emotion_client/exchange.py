@@ -11,8 +11,8 @@ import httpx
 
 from facial_emotion_client.results import (
     EmotionError,
+    Faces,
     Failure,
-    Prediction,
     Result,
     to_faces,
     to_failure,
@@ -50,7 +50,7 @@ def ask_model(retry: Retry) -> Talk[str]:
         raise EmotionError(error.code, text, 404) from None
 
 
-def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[tuple[Prediction, ...]]:
+def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[Faces]:
     """The predictions for one image.
 
     Raises:
