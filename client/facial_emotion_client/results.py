@@ -147,6 +147,17 @@ def to_model(answer: Any) -> str:
     return model
 
 
+def to_picture(content: bytes) -> bytes:
+    """The PNG in the answer of `/explain`.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    if not content.startswith(b"\x89PNG"):
+        raise ValueError("no PNG in it")
+    return content
+
+
 def _to_box(answer: Any) -> Box:
     return Box(*(_take(answer, name, int) for name in ("left", "top", "side")))
 
