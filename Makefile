@@ -45,7 +45,7 @@ search-image: ## Build the container of the search and the training with buildah
 
 run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=..., TAG=..., ENGINE=podman, PORT=..., HOST=..., RUN_FLAGS=...)
 	@test -n "$(ENGINE)" || { echo "error: neither podman nor docker is installed"; exit 1; }
-	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --stop-timeout 30 \
 		--publish $(HOST):$(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
 
 RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)

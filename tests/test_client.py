@@ -64,12 +64,30 @@ def test_predict_faces_gives_boxes() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.query == b"faces=auto"
         box = {"left": 1, "top": 2, "side": 3}
-        return httpx.Response(200, json={"faces": [ANSWER | {"box": box}]})
+        return httpx.Response(200, json={"faces": [ANSWER | {"box": box}], "left_out": 3})
 
     with client_of(answer) as client:
-        (face,) = client.predict_faces(b"image")
+        faces = client.predict_faces(b"image")
+    (face,) = faces
+    assert faces.left_out == 3
     assert face.box is not None
     assert (face.box.left, face.box.top, face.box.side) == (1, 2, 3)
+
+
+def test_explain_gives_a_png_of_what_is_asked_for() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(dict(request.url.params))
+        return httpx.Response(200, content=b"\x89PNG" if len(asked) < 3 else b"<html>")
+
+    with client_of(answer) as client:
+        assert client.explain(b"image") == b"\x89PNG"
+        assert client.explain(b"image", label="a&b", face=1, faces=True) == b"\x89PNG"
+        with pytest.raises(EmotionError, match="no PNG"):
+            client.explain(b"image")
+    assert asked[0] == {"faces": "crop", "face": "0"}
+    assert asked[1] == {"faces": "auto", "face": "1", "label": "a&b"}
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -282,14 +300,18 @@ def test_async_asks_in_parallel_and_in_order() -> None:
 def test_async_speaks_the_routes_language() -> None:
     images = [encode(face) for face in make_faces(7).images]
 
-    async def run() -> tuple[str, Prediction, list[Result]]:
+    async def run() -> tuple[str, Prediction, bytes, list[Result]]:
         async with serving(Settings()) as app:
             transport = httpx.ASGITransport(app=app)
             async with AsyncEmotionClient(transport=transport) as client:
                 many = [item async for item in client.predict_many([*images, b"junk"])]
-                return await client.model(), await client.predict(images[0]), many
+                with pytest.raises(EmotionError, match="label must be one of"):
+                    await client.explain(images[0], label="bored")
+                reason = await client.explain(images[0], label="sad")
+                return await client.model(), await client.predict(images[0]), reason, many
 
-    model, face, many = asyncio.run(run())
+    model, face, reason, many = asyncio.run(run())
+    assert reason.startswith(b"\x89PNG")
     assert model == face.model == "stand-in:1"
     assert set(face.scores) == set(LABELS)
     assert names_of(many) == ["stand-in:1"] * 7 + ["unsupported_format"]

@@ -4,6 +4,7 @@ import argparse
 import re
 import tomllib
 
+from facial_emotion_client import AsyncEmotionClient, EmotionClient
 from facial_emotion_client.images import ENDINGS
 from facial_emotion_client.options import KEY, build_parser
 
@@ -26,6 +27,12 @@ def test_it_lists_the_options_with_their_defaults() -> None:
         if not isinstance(action, argparse._HelpAction)
     }
     assert read_table("--[a-z-]+") == defaults
+
+
+def test_it_lists_the_methods_of_both_clients() -> None:
+    listed = {call.partition("(")[0] for call in read_table(r"[a-z_]+\(.*?\)")} | {"close"}
+    for client in (EmotionClient, AsyncEmotionClient):
+        assert {name for name in vars(client) if not name.startswith("_")} == listed
 
 
 def test_it_tells_the_exit_statuses() -> None:

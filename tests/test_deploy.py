@@ -171,20 +171,25 @@ def test_the_adapter_counts_the_requests_that_wait(tmp_path: Path) -> None:
     }.items():
         assert field in query
         query = query.replace(field, text)
-    # In each of the minute's steps of 15 s the requests of pod p waited 120 s: 8 at a time.
+    assert set(re.findall(r"emotion_\w+", query)) <= known_metrics()
+    decoding = "emotion_decode_wait_seconds_sum"
+    # In each of the minute's steps of 15 s the requests of pod p waited 120 s for the network and
+    # 60 s for a thread: 8 and 4 at a time.
     case = {
         "interval": "15s",
         "input_series": [
             {"series": f'{series}{{namespace="a",pod="p"}}', "values": "0+120x20"},
             {"series": f'{series}{{namespace="a",pod="q"}}', "values": "0x20"},
             {"series": f'{series}{{namespace="a",pod="other"}}', "values": "0+9x20"},
+            {"series": f'{decoding}{{namespace="a",pod="p"}}', "values": "0+60x20"},
+            {"series": f'{decoding}{{namespace="a",pod="q"}}', "values": "0x20"},
         ],
         "promql_expr_test": [
             {
                 "expr": query,
                 "eval_time": "5m",
                 "exp_samples": [
-                    {"labels": '{pod="p"}', "value": 8},
+                    {"labels": '{pod="p"}', "value": 12},
                     {"labels": '{pod="q"}', "value": 0},
                 ],
             }
@@ -199,6 +204,14 @@ def test_the_grace_of_a_pod_holds_the_drain() -> None:
     (pre_stop,) = find(pod, "preStop")
     slept = int(pre_stop["exec"]["command"][1])
     assert slept + Settings().grace_seconds < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_patience_of_compose_and_make_holds_the_grace() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    (waited,) = re.findall(r"--stop-timeout (\d+) ", (ROOT / "Makefile").read_text())
+    # Engines kill after 10 s by default.
+    for patience in (services["emotion"]["stop_grace_period"].removesuffix("s"), waited):
+        assert Settings().grace_seconds < int(patience)
 
 
 def read_dashboard() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from facial_emotion_client.__main__ import describe, main
 from facial_emotion_client.folder import Tally, label_folder
 from facial_emotion_client.images import ENDINGS, fingerprint
 from facial_emotion_client.options import build_parser
-from facial_emotion_client.results import Box, Failure, Prediction, Result
+from facial_emotion_client.results import Box, Faces, Failure, Prediction, Result
 from facial_emotion_client.table import LABELS as TABLE_LABELS
 from facial_emotion_client.table import Table, TableError
 from PIL import Image
@@ -119,6 +119,7 @@ def test_a_photo_has_a_row_for_each_face(server: str, tmp_path: Path) -> None:
     rows = read_table(out)
     assert [row["image"] for row in rows] == ["two.jpg"] * 2
     assert sorted(int(row["left"]) > photo.width for row in rows) == [False, True]
+    assert [row["left_out"] for row in rows] == ["0", "0"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -376,7 +377,7 @@ def test_another_models_table_is_not_continued(
     out = folder.parent / "labels.csv"
     with Table(out) as table:
         for name in names:
-            table.add(name, (FACE,))
+            table.add(name, Faces([FACE]))
     before = out.read_bytes()
     for _ in range(2):
         assert main([str(folder), "--out", str(out), "--url", server, "--retry"]) == 1
@@ -435,20 +436,23 @@ def test_a_broken_image_may_be_removed(server: str, tmp_path: Path, more: list[s
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
-def test_a_table_from_before_fingerprints_is_continued(
-    server: str, tmp_path: Path, kind: str
+@pytest.mark.parametrize("lacking", [["left_out"], ["fingerprint", "left_out"]])
+def test_a_table_from_before_a_column_is_continued(
+    server: str, tmp_path: Path, kind: str, lacking: list[str]
 ) -> None:
     root, out = make_folder(tmp_path / "pictures", 1, 3), tmp_path / f"labels.{kind}"
     arguments = [str(root), "--out", str(out), "--url", server, "--quiet"]
     assert main(arguments) == 0
     rows = read_table(out)
-    column = rb",[^,\r]*(?=\r)" if kind == "csv" else rb', "fingerprint": [^}]*'
-    out.write_bytes(re.sub(column, b"", out.read_bytes()))
-    assert not any("fingerprint" in row for row in read_table(out))
+    count, first = len(lacking), lacking[0]
+    columns = rf"(,[^,\r]*){{{count}}}(?=\r)" if kind == "csv" else rf', "{first}": [^}}]*'
+    out.write_bytes(re.sub(columns.encode(), b"", out.read_bytes()))
+    assert not any(row.keys() & lacking for row in read_table(out))
     assert main(arguments) == 0
     again = read_table(out)
     assert [row["image"] for row in again] == [row["image"] for row in rows]
-    assert [row["fingerprint"] or None for row in again] == [None, None, rows[-1]["fingerprint"]]
+    for name in lacking:
+        assert [row[name] in ("", None) for row in again] == [True, True, False]
 
 
 class Swapped:
@@ -459,7 +463,7 @@ class Swapped:
 
     async def predict_many(self, images: Iterable[Path], **_: Any) -> AsyncIterator[Result]:
         for number, _image in enumerate(images):
-            yield (replace(FACE, model="m:1" if number < 3 else "m:2"),)
+            yield Faces([replace(FACE, model="m:1" if number < 3 else "m:2")])
 
 
 def test_the_answers_of_two_models_are_not_mixed(folder: Path) -> None:
@@ -511,13 +515,14 @@ def test_found_faces_and_whole_images_are_not_mixed(
 def test_a_table_torn_anywhere_is_continued(tmp_path: Path, ending: str) -> None:
     whole, torn = tmp_path / f"whole.{ending}", tmp_path / f"torn.{ending}"
     results: dict[str, Result] = {
-        "a.png": (FACE, FACE),
+        "a.png": Faces([FACE, FACE]),
         "b \udcff\n.png": Failure("no_face", 'a "word", and more'),
-        "c.png": (FACE, FACE, FACE),
+        "c.png": Faces([FACE, FACE, FACE], 2),
     }
     with Table(whole) as table:
         for name, result in results.items():
             table.add(name, result)
+    assert str(read_table(whole)[-1]["left_out"]) == "2"
     content = whole.read_bytes()
     for end in range(len(content)):
         torn.write_bytes(content[:end])
@@ -556,11 +561,11 @@ def test_a_table_is_not_open_when_it_takes_its_name(
     out = tmp_path / "labels.csv"
     if begun:
         with Table(out) as table:
-            table.add("a.png", (FACE,))
-            table.add("b.png", (FACE,))
+            table.add("a.png", Faces([FACE]))
+            table.add("b.png", Faces([FACE]))
     monkeypatch.setattr(Path, "replace", replace_closed)
     with Table(out) as table:
-        table.add("b.png", (FACE,))
+        table.add("b.png", Faces([FACE]))
     assert replaced == [out]
     assert [row["image"] for row in read_table(out)] == ["a.png", "b.png"][not begun :]
 

@@ -12,7 +12,7 @@ import pytest
 from facial_emotion_client import lock
 from facial_emotion_client.__main__ import main
 from facial_emotion_client.folder import label_folder
-from facial_emotion_client.results import Prediction, Result
+from facial_emotion_client.results import Faces, Prediction, Result
 from facial_emotion_client.table import TableError
 
 from tests.live import ROOT, free_port
@@ -52,7 +52,7 @@ class Twice:
             with pytest.raises(TableError, match="by another command"):
                 await label_folder(self, ROOT / "examples", self.out)  # type: ignore[arg-type]
             self.refused += 1
-            yield (FACE,)
+            yield Faces([FACE])
 
 
 @pytest.mark.parametrize("begun", [True, False])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from facial_emotion_client.__main__ import main
 from facial_emotion_client.names import escape, unescape
-from facial_emotion_client.results import Failure, Prediction
+from facial_emotion_client.results import Faces, Failure, Prediction
 from facial_emotion_client.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ def test_a_table_is_utf8_and_goes_on_by_the_files_names(tmp_path: Path, kind: st
     path = tmp_path / f"labels.{kind}"
     with Table(path) as table:
         for name in (RAW, LOOKALIKE, "z.png"):
-            table.add(name, (FACE,), "1-a")
+            table.add(name, Faces([FACE]), "1-a")
     assert read_names(path) == ["caf\\xe9.png", "caf\\\\xe9.png", "z.png"]
     again = Table(path)
     assert again.done == {RAW, LOOKALIKE}
@@ -70,7 +70,7 @@ def test_an_older_table_with_bare_bytes_goes_on(tmp_path: Path, kind: str) -> No
     path = tmp_path / f"labels.{kind}"
     with Table(path) as table:
         for name in (RAW, "z.png"):
-            table.add(name, (FACE,))
+            table.add(name, Faces([FACE]))
     escaped = b"caf\\xe9" if kind == "csv" else b"caf\\\\xe9"
     assert escaped in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(escaped, b"caf\xe9"))
@@ -102,7 +102,7 @@ def test_a_folder_with_such_names_is_labelled_and_goes_on(
     async def predict_many(_: Any, images: Any, **__: Any) -> Any:
         for path in images:
             asked.append(path.name)
-            yield (FACE,)
+            yield Faces([FACE])
 
     monkeypatch.setattr("facial_emotion_client.client.AsyncEmotionClient.model", model)
     monkeypatch.setattr(

@@ -87,6 +87,7 @@ def test_a_face_is_answered_over_tls(proxy: httpx.Client) -> None:
         assert proxy.get(path).status_code == 404
     large = proxy.post("/predict", content=bytes(33 * 2**20))
     assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+    assert large.headers["strict-transport-security"]
     answers = [proxy.get("/livez") for _ in range(200)]
     refused = next(answer for answer in answers if answer.status_code != 200)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")

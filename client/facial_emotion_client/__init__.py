@@ -1,7 +1,7 @@
 """A Python client of the facial-emotion service; needs nothing of the service itself."""
 
 from facial_emotion_client.client import AsyncEmotionClient, EmotionClient
-from facial_emotion_client.results import Box, EmotionError, Failure, Prediction, Result
+from facial_emotion_client.results import Box, EmotionError, Faces, Failure, Prediction, Result
 from facial_emotion_client.retry import Retry
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Box",
     "EmotionClient",
     "EmotionError",
+    "Faces",
     "Failure",
     "Prediction",
     "Result",

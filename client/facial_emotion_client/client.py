@@ -9,10 +9,10 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from facial_emotion_client.exchange import Talk, ask_group, ask_model, ask_one
+from facial_emotion_client.exchange import Talk, ask_group, ask_model, ask_one, ask_reason
 from facial_emotion_client.groups import MAX_BYTES, Image, make_groups, read_image
 from facial_emotion_client.proxies import telling_proxies
-from facial_emotion_client.results import Prediction, Result
+from facial_emotion_client.results import Faces, Prediction, Result
 from facial_emotion_client.retry import DEFAULT, Call, Outcome, Retry
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class EmotionClient:
         """
         return self._run(ask_one(read_image(image), False, self.retry))[0]
 
-    def predict_faces(self, image: Image) -> tuple[Prediction, ...]:
+    def predict_faces(self, image: Image) -> Faces:
         """The expression of each face in a photo, with its box, the largest first.
 
         Raises:
@@ -86,6 +86,25 @@ class EmotionClient:
             TypeError: as `predict`.
         """
         return self._run(ask_one(read_image(image), True, self.retry))
+
+    def explain(
+        self, image: Image, *, label: str | None = None, face: int = 0, faces: bool = False
+    ) -> bytes:
+        """A face as PNG, with what led to a label in red.
+
+        Args:
+            image: one face, or a photo.
+            label: None for the likeliest.
+            face: which one of a photo, by `predict_faces`.
+            faces: whether faces are to be found in it; else the image is one face.
+
+        Raises:
+            EmotionError: as `predict`; code `no_face` where there is none, `invalid_option`
+                where there is no such label or face.
+            OSError: as `predict`.
+            TypeError: as `predict`.
+        """
+        return self._run(ask_reason(read_image(image), label, face, faces, self.retry))
 
     def predict_many(
         self, images: Iterable[Image], *, faces: bool = False, group_size: int = 32
@@ -163,10 +182,17 @@ class AsyncEmotionClient:
         content = await asyncio.to_thread(read_image, image)
         return (await self._run(ask_one(content, False, self.retry)))[0]
 
-    async def predict_faces(self, image: Image) -> tuple[Prediction, ...]:
+    async def predict_faces(self, image: Image) -> Faces:
         """As `EmotionClient.predict_faces`."""
         content = await asyncio.to_thread(read_image, image)
         return await self._run(ask_one(content, True, self.retry))
+
+    async def explain(
+        self, image: Image, *, label: str | None = None, face: int = 0, faces: bool = False
+    ) -> bytes:
+        """As `EmotionClient.explain`."""
+        content = await asyncio.to_thread(read_image, image)
+        return await self._run(ask_reason(content, label, face, faces, self.retry))
 
     async def predict_many(
         self,

@@ -6,17 +6,19 @@ clients share it.
 
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 
 from facial_emotion_client.results import (
     EmotionError,
+    Faces,
     Failure,
-    Prediction,
     Result,
     to_faces,
     to_failure,
     to_model,
+    to_picture,
     to_results,
 )
 from facial_emotion_client.retry import Call, Outcome, Retry, address_of, persist
@@ -50,7 +52,7 @@ def ask_model(retry: Retry) -> Talk[str]:
         raise EmotionError(error.code, text, 404) from None
 
 
-def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[tuple[Prediction, ...]]:
+def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[Faces]:
     """The predictions for one image.
 
     Raises:
@@ -58,6 +60,20 @@ def ask_one(content: bytes, faces: bool, retry: Retry) -> Talk[tuple[Prediction,
     """
     call = Call("POST", _path("predict", faces), (("image", content),))
     return understand((yield from persist(call, retry)), to_faces)
+
+
+def ask_reason(
+    content: bytes, label: str | None, face: int, faces: bool, retry: Retry
+) -> Talk[bytes]:
+    """The PNG of what led to a label.
+
+    Raises:
+        EmotionError: there is none.
+    """
+    options = {"faces": "auto" if faces else "crop", "face": face}
+    query = urlencode(options | ({} if label is None else {"label": label}))
+    outcome = yield from persist(Call("POST", f"explain?{query}", (("image", content),)), retry)
+    return understand(outcome, to_picture, httpx.Response.read)
 
 
 def ask_group(group: list[bytes | Failure], faces: bool, retry: Retry) -> Talk[list[Result]]:
@@ -109,12 +125,17 @@ def _is_late(outcome: Outcome) -> bool:
     return _refusal(outcome).code == _LATE
 
 
-def understand(outcome: Outcome, read: Callable[[Any], T]) -> T:
+def understand(
+    outcome: Outcome,
+    read: Callable[[Any], T],
+    unpack: Callable[[httpx.Response], Any] = httpx.Response.json,
+) -> T:
     """What an outcome holds.
 
     Args:
         outcome: of the last attempt.
-        read: takes the JSON of a good answer, raises ValueError where it does not fit.
+        read: takes what a good answer holds, raises ValueError where it does not fit.
+        unpack: gives `read` the answer's JSON, or something else of it.
 
     Raises:
         EmotionError: it is no good answer.
@@ -125,7 +146,7 @@ def understand(outcome: Outcome, read: Callable[[Any], T]) -> T:
     if outcome.status_code != 200:
         raise _refusal(outcome)
     try:
-        return read(outcome.json())
+        return read(unpack(outcome))
     except ValueError as error:
         text = f"The answer is not the service's: {error}."
         raise EmotionError("unexpected_answer", text, 200) from None

@@ -9,9 +9,6 @@ from facial_emotion_client.results import Failure
 Image = bytes | Path
 """An encoded image (JPEG, PNG, WebP, BMP), or where it lies."""
 
-MAX_ITEMS: Final = 256
-"""The service's default for images in one request."""
-
 MAX_BYTES: Final = 32 * 2**20
 """The service's default for the bytes of one request."""
 

@@ -1,8 +1,8 @@
 """What the service answers, as types."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,22 @@ class Prediction:
     box: Box | None = None
 
 
+class Faces(tuple[Prediction, ...]):
+    """An image's faces, the largest first; exactly one where faces are not to be found.
+
+    Attributes:
+        left_out: how many more were found, smaller than these.
+    """
+
+    left_out: int
+
+    def __new__(cls, faces: Iterable[Prediction], left_out: int = 0) -> Self:
+        """Take the faces, and how many more there are."""
+        made = super().__new__(cls, faces)
+        made.left_out = left_out
+        return made
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why one image has no prediction.
@@ -48,8 +64,8 @@ class Failure:
     message: str
 
 
-Result = tuple[Prediction, ...] | Failure
-"""An image's faces, the largest first (exactly one where faces are not to be found), or why not."""
+Result = Faces | Failure
+"""An image's faces, or why there are none."""
 
 
 class EmotionError(Exception):
@@ -67,15 +83,16 @@ class EmotionError(Exception):
         self.code, self.message, self.status = code, message, status
 
 
-def to_faces(answer: Any) -> tuple[Prediction, ...]:
+def to_faces(answer: Any) -> Faces:
     """The predictions in the JSON answer for one image.
 
     Raises:
         ValueError: it holds none.
     """
     if isinstance(answer, dict) and "faces" in answer:
-        return tuple(to_prediction(face) for face in _take(answer, "faces", list))
-    return (to_prediction(answer),)
+        faces = _take(answer, "faces", list)
+        return Faces(map(to_prediction, faces), _take(answer, "left_out", int))
+    return Faces([to_prediction(answer)])
 
 
 def to_prediction(answer: Any) -> Prediction:
@@ -128,6 +145,17 @@ def to_model(answer: Any) -> str:
     """
     model: str = _take(answer, "model", str)
     return model
+
+
+def to_picture(content: bytes) -> bytes:
+    """The PNG in the answer of `/explain`.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    if not content.startswith(b"\x89PNG"):
+        raise ValueError("no PNG in it")
+    return content
 
 
 def _to_box(answer: Any) -> Box:

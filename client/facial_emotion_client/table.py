@@ -32,11 +32,12 @@ COLUMNS: Final = (
     "message",
     "model",
     "fingerprint",
+    "left_out",
 )
 """Of each row; a row stands for a face, or for an image without a prediction."""
 
-_OLD: Final = COLUMNS[:-1]
-"""Of tables that were begun before there were fingerprints."""
+_LATER: Final = COLUMNS[-2:]
+"""Tables that were begun before there were these lack the last or both."""
 
 ENDINGS: Final = (".csv", ".json", ".jsonl")
 
@@ -151,7 +152,8 @@ def to_rows(image: str, result: Result, fingerprint: str | None = None) -> list[
     for face in result:
         box = {} if face.box is None else vars(face.box)
         facts = {name: getattr(face, name) for name in ("label", "confidence", "uncertain")}
-        rows.append(row | facts | dict(face.scores) | box | {"model": face.model})
+        more = {"model": face.model, "left_out": result.left_out}
+        rows.append(row | facts | dict(face.scores) | box | more)
     return rows
 
 
@@ -168,7 +170,7 @@ def _read(path: Path, kind: str) -> list[Row]:
 
 def _starts(kind: str) -> tuple[str, ...]:
     if kind == ".csv":
-        return _to_csv([COLUMNS]), _to_csv([_OLD])
+        return tuple(_to_csv([COLUMNS[:end]]) for end in (None, -1, -len(_LATER)))
     return ("[\n",) if kind == ".json" else ('{"image": ',)
 
 
@@ -184,7 +186,7 @@ def _read_json(path: Path, text: str) -> list[Row]:
     try:
         rows = [json.loads(line) for line in lines if line not in ("", "[", "]")]
         return [
-            {name: row[name] for name in _OLD} | {"fingerprint": row.get("fingerprint")}
+            {name: row.get(name) if name in _LATER else row[name] for name in COLUMNS}
             for row in rows
         ]
     except (ValueError, TypeError, KeyError):

@@ -13,7 +13,8 @@ function store() {
   }
 }
 
-export const readKey = () => byId("key").value;
+/** The key in the box; none where it has what no key has, and the browser would not send. */
+export const readKey = () => (/^[ -~]*$/.test(byId("key").value) ? byId("key").value : "");
 
 export const keepKey = () => store()?.setItem(NAME, readKey());
 
