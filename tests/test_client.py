@@ -74,6 +74,11 @@ def test_predict_faces_gives_boxes() -> None:
     assert (face.box.left, face.box.top, face.box.side) == (1, 2, 3)
 
 
+def test_a_service_that_does_not_tell_how_many_were_left_out_is_understood() -> None:
+    with client_of(lambda _: httpx.Response(200, json={"faces": [ANSWER]})) as client:
+        assert client.predict_faces(b"image").left_out == 0
+
+
 def test_explain_gives_a_png_of_what_is_asked_for() -> None:
     asked = []
 

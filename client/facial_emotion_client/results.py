@@ -91,7 +91,9 @@ def to_faces(answer: Any) -> Faces:
     """
     if isinstance(answer, dict) and "faces" in answer:
         faces = _take(answer, "faces", list)
-        return Faces(map(to_prediction, faces), _take(answer, "left_out", int))
+        # A service of before did not tell it.
+        left_out = _take({"left_out": 0} | answer, "left_out", int)
+        return Faces(map(to_prediction, faces), left_out)
     return Faces([to_prediction(answer)])
 
 
