@@ -193,6 +193,7 @@ class FacialEmotion:
         APP.state.swapper.stop()
         await APP.state.backend.batcher.stop()
         APP.state.decoder.stop()
+        APP.state.explaining.shutdown(wait=False, cancel_futures=True)
         await anyio.to_thread.run_sync(TRACING.stop)
 
 

@@ -1,4 +1,7 @@
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -13,7 +16,7 @@ from service.labels import LABELS
 from service.network import NetworkConfig, PlainConfig, build_network
 from service.settings import Settings
 from tests.conftest import TINY, encode, make_faces
-from tests.serving import with_client
+from tests.serving import hang_up, with_client
 
 FACE = make_faces(1).images[0]
 
@@ -113,3 +116,42 @@ def test_a_broken_image_is_refused() -> None:
         assert answer.status_code == 422
 
     with_client(Settings(), work)
+
+
+class Slow(Corner):
+    """Takes long enough for another map to begin meanwhile."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(0.1)
+        return super().forward(images)
+
+
+def slow_explainer(app: Starlette) -> Explainer:
+    """The application's explainer, replaced by a slow one."""
+    explainer = Explainer(Slow().eval())
+    app.state.backend = replace(app.state.backend, explainer=explainer)
+    return explainer
+
+
+def test_who_hangs_up_does_not_spoil_anothers_map() -> None:
+    mine, others = make_faces(4).images[:2]
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        own = slow_explainer(app).explain(mine, LABELS.index("fear"))
+        for _ in range(5):
+            body = {"type": "http.request", "body": encode(others)}
+            await hang_up(app, body, path="/explain", query=b"label=fear")
+            path = "/explain?format=json&label=fear"
+            found = (await client.post(path, files={"image": encode(mine)})).json()
+            np.testing.assert_allclose(found["heat"], own, atol=1e-3)
+
+    with_client(Settings(), work)
+
+
+def test_maps_that_are_made_at_once_do_not_mix() -> None:
+    faces = list(make_faces(4).images)
+    explainer = Explainer(Slow().eval())
+    own = [explainer.explain(face, 2) for face in faces]
+    with ThreadPoolExecutor(len(faces)) as threads:
+        found = list(threads.map(lambda face: explainer.explain(face, 2), faces))
+    np.testing.assert_array_equal(found, own)

@@ -5,6 +5,8 @@ input handling answers junk with 500 and opens URLs that a client names, and cos
 the network.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import anyio.to_thread
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -65,7 +67,7 @@ def make_app(settings: Settings | None = None) -> Starlette:
     app.router.redirect_slashes = False
     app.state.settings, app.state.health, app.state.balance = settings, health, balance
     app.state.load = Load(settings.max_requests, settings.max_queue, settings.max_buffer_bytes)
-    app.state.explaining = anyio.CapacityLimiter(1)
+    app.state.explaining = ThreadPoolExecutor(1, "explain")
     limits = Limits(pixels=settings.max_pixels, whole_pixels=settings.max_whole_pixels)
     app.state.decoder = Decoder(settings.threads, limits, settings.max_request_pixels)
     return app
