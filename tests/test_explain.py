@@ -1,3 +1,4 @@
+import asyncio
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from service.inference.explain import OVERLAY_SIDE, Explainer, draw_overlay
 from service.labels import LABELS
 from service.network import NetworkConfig, PlainConfig, build_network
+from service.routes.explanations import MAX_EXPLAINS
 from service.settings import Settings
 from tests.conftest import TINY, encode, make_faces
 from tests.serving import hang_up, with_client
@@ -155,3 +157,19 @@ def test_maps_that_are_made_at_once_do_not_mix() -> None:
     with ThreadPoolExecutor(len(faces)) as threads:
         found = list(threads.map(lambda face: explainer.explain(face, 2), faces))
     np.testing.assert_array_equal(found, own)
+
+
+def test_many_maps_leave_room_for_predictions() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        slow_explainer(app)
+        image = {"image": encode(FACE)}
+        path = "/explain?label=fear"
+        posts = [asyncio.create_task(client.post(path, files=image)) for _ in range(40)]
+        await asyncio.sleep(0.5)
+        assert (await client.post("/predict", files=image)).status_code == 200
+        answers = [await post for post in posts]
+        refused = [answer.json()["error"]["code"] for answer in answers if answer.is_error]
+        assert refused == ["unavailable"] * (40 - MAX_EXPLAINS)
+        assert (await client.post(path, files=image)).status_code == 200
+
+    with_client(Settings(max_requests=MAX_EXPLAINS + 4), work)
