@@ -43,6 +43,11 @@ INFERENCE_SECONDS: Final = Histogram(
 DECODE_SECONDS: Final = Histogram(
     "emotion_decode_seconds", "Time to decode a request's images", buckets=_SECONDS
 )
+DECODE_WAIT_SECONDS: Final = Histogram(
+    "emotion_decode_wait_seconds",
+    "Wait of a request's images for a thread to decode them",
+    buckets=_SECONDS,
+)
 DEVICE_MEMORY: Final = Gauge(
     "emotion_device_memory_bytes",
     "Memory that the workers hold of their device; of RAM all that is resident",
