@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 from service.server.exposition import share_metrics
@@ -29,13 +30,14 @@ from service.device import DeviceError, pick_device
 from service.inference.backend import make_backend
 from service.inference.golden import GoldenError, check_golden
 from service.inference.predictor import Predictor
-from service.log import LOG, configure_log
+from service.log import LOG, configure_log, flush_log
 from service.reading import images
 from service.routes.application import make_app
 from service.server.connections import Connections, raise_file_limit
 from service.server.drain import drain_on_sigterm, leave_with_parent
 from service.server.garbage import spare_what_is_loaded
 from service.server.in_use import read_in_use
+from service.server.log_writer import LogWriter
 from service.server.overload import Overload
 from service.server.parent import insist_on_leaving
 from service.server.protocol import set_protocol
@@ -158,7 +160,7 @@ class FacialEmotion:
     model = find_model(choose_tag())
 
     def __init__(self) -> None:
-        configure_log(SETTINGS.log_level)
+        configure_log(LogWriter(sys.stdout.fileno()), SETTINGS.log_level)
         TRACING.start()
         raise_file_limit()
         torch.set_num_threads(SETTINGS.threads)
@@ -195,6 +197,8 @@ class FacialEmotion:
         APP.state.decoder.stop()
         APP.state.explaining.shutdown(wait=False, cancel_futures=True)
         await anyio.to_thread.run_sync(TRACING.stop)
+        # uvicorn ends the process by the signal that it got, and nothing runs after that.
+        await anyio.to_thread.run_sync(flush_log)
 
 
 FacialEmotion.add_asgi_middleware(Front)  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ image, a score, a key, a client's address or a path as a client wrote it.
 import json
 import logging
 import os
-import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
@@ -44,13 +43,13 @@ NOISE: Final = frozenset(
 """What uvicorn warns of when a client sends no HTTP, or reads no more: no fault of the service."""
 
 
-def configure_log(level: str) -> None:
+def configure_log(handler: logging.Handler, level: str) -> None:
     """Send all of this process's log through one handler.
 
     Args:
+        handler: gets lines of JSON.
         level: `debug`, `info` or `warning`.
     """
-    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
@@ -62,3 +61,9 @@ def configure_log(level: str) -> None:
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() not in NOISE)
     # A full disk or a closed pipe must not print a traceback for each line.
     logging.raiseExceptions = False
+
+
+def flush_log() -> None:
+    """Wait a moment until what was logged is written; blocking."""
+    for handler in logging.root.handlers:
+        handler.flush()

@@ -82,6 +82,9 @@ for _outcome in ("taken", "refused", "unchanged"):
 RESTARTS: Final = Counter(
     "emotion_worker_restarts", "Workers that came back after one that crashed or was killed"
 )
+LOG_DROPPED: Final = Counter(
+    "emotion_log_dropped", "Log lines that were not written since nobody read standard output"
+)
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
 
 
