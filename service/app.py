@@ -176,6 +176,7 @@ class FacialEmotion:
         """Begin to gather batches."""
         APP.state.backend.batcher.start()
         metrics.READY.set(1)
+        metrics.show_build()
         metrics.show_model(APP.state.backend.model)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
