@@ -43,13 +43,8 @@ NOISE: Final = frozenset(
 """What uvicorn warns of when a client sends no HTTP, or reads no more: no fault of the service."""
 
 
-def configure_log(handler: logging.Handler, level: str) -> None:
-    """Send all of this process's log through one handler.
-
-    Args:
-        handler: gets lines of JSON.
-        level: `debug`, `info` or `warning`.
-    """
+def configure_log(handler: logging.Handler) -> None:
+    """Send all of this process's log through one handler, as lines of JSON."""
     handler.setFormatter(JsonFormatter())
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
@@ -57,10 +52,14 @@ def configure_log(handler: logging.Handler, level: str) -> None:
     for name in ("bentoml", "uvicorn.error", "circus"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
-    logging.getLogger("bentoml").setLevel(level.upper())
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() not in NOISE)
     # A full disk or a closed pipe must not print a traceback for each line.
     logging.raiseExceptions = False
+
+
+def set_log_level(level: str) -> None:
+    """Log from a level on: `debug`, `info` or `warning`."""
+    logging.getLogger("bentoml").setLevel(level.upper())
 
 
 def flush_log() -> None:

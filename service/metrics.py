@@ -89,7 +89,7 @@ RELOADS: Final = Counter("emotion_reloads", "Model swaps by outcome", ["outcome"
 for _outcome in ("taken", "refused", "unchanged"):
     RELOADS.labels(_outcome)
 RESTARTS: Final = Counter(
-    "emotion_worker_restarts", "Workers that came back after one that crashed or was killed"
+    "emotion_worker_restarts", "Starts of workers in place of one that crashed or was killed"
 )
 LOG_DROPPED: Final = Counter(
     "emotion_log_dropped", "Log lines that were not written since nobody read standard output"

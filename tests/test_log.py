@@ -12,9 +12,10 @@ from tests.live import ROOT
 START = """
 import logging, os, signal, sys
 from service import metrics
-from service.log import LOG, NOISE, configure_log, flush_log
+from service.log import LOG, NOISE, configure_log, flush_log, set_log_level
 from service.server.log_writer import LogWriter
-configure_log(LogWriter(1), "info")
+configure_log(LogWriter(1))
+set_log_level("info")
 """
 
 WARNING = """
