@@ -42,12 +42,14 @@ LABEL org.opencontainers.image.title="facial-emotion" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /app /app
-# Nothing is written but under /tmp, so the root file system may be read-only.
+# Nothing is written but under /tmp, so the root file system may be read-only. /metrics names the
+# commit.
 ENV PATH=/app/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     BENTOML_HOME=/app/store \
     BENTOML_DO_NOT_TRACK=True \
+    REVISION=${REVISION} \
     HOME=/tmp
 WORKDIR /app
 USER 10001:10001

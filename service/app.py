@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 from service.server.exposition import share_metrics
@@ -12,13 +13,23 @@ from service.server.tracing import TRACING, TracingError, prepare_tracing
 IS_PARENT = take_folder()
 share_metrics()
 
+import bentoml
+
+from service.log import LOG, configure_log, flush_log, set_log_level
+from service.server.log_writer import LogWriter
+from service.server.restarts import note_start
+
+if not IS_PARENT:
+    configure_log(LogWriter(sys.stdout.fileno()))
+    # Before anything that can fail: one that dies while it loads is to be told of, too.
+    note_start(shared_folder(), bentoml.server_context.worker_index)
+
 try:
     prepare_tracing()
 except TracingError as error:
     raise SystemExit(f"error: {error}") from None
 
 import anyio.to_thread
-import bentoml
 import torch
 from bentoml.models import BentoModel
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,7 +40,6 @@ from service.device import DeviceError, pick_device
 from service.inference.backend import make_backend
 from service.inference.golden import GoldenError, check_golden
 from service.inference.predictor import Predictor
-from service.log import LOG, configure_log
 from service.reading import images
 from service.routes.application import make_app
 from service.server.connections import Connections, raise_file_limit
@@ -39,7 +49,6 @@ from service.server.in_use import read_in_use
 from service.server.overload import Overload
 from service.server.parent import insist_on_leaving
 from service.server.protocol import set_protocol
-from service.server.restarts import note_start
 from service.server.swapper import Swapper
 from service.server.watchdog import watch
 from service.settings import DEFAULT_MODEL, Settings, SettingsError
@@ -111,7 +120,6 @@ def join_others() -> None:
     folder, index = shared_folder(), bentoml.server_context.worker_index
     if folder is None or index is None:
         return
-    note_start(folder, index)
     try:
         APP.state.balance.join(folder, index - 1, SETTINGS.workers)
     # A full disk is no reason not to serve.
@@ -158,7 +166,7 @@ class FacialEmotion:
     model = find_model(choose_tag())
 
     def __init__(self) -> None:
-        configure_log(SETTINGS.log_level)
+        set_log_level(SETTINGS.log_level)
         TRACING.start()
         raise_file_limit()
         torch.set_num_threads(SETTINGS.threads)
@@ -174,6 +182,7 @@ class FacialEmotion:
         """Begin to gather batches."""
         APP.state.backend.batcher.start()
         metrics.READY.set(1)
+        metrics.show_build()
         metrics.show_model(APP.state.backend.model)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
         leave_with_parent()
@@ -193,7 +202,10 @@ class FacialEmotion:
         APP.state.swapper.stop()
         await APP.state.backend.batcher.stop()
         APP.state.decoder.stop()
+        APP.state.explaining.shutdown(wait=False, cancel_futures=True)
         await anyio.to_thread.run_sync(TRACING.stop)
+        # uvicorn ends the process by the signal that it got, and nothing runs after that.
+        await anyio.to_thread.run_sync(flush_log)
 
 
 FacialEmotion.add_asgi_middleware(Front)  # type: ignore[attr-defined]

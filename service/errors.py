@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from service import metrics
 
@@ -89,7 +90,7 @@ class RequestError(Exception):
     def response(self) -> JSONResponse:
         """Count the refusal and give the whole answer."""
         metrics.REJECTIONS.labels(self.code).inc()
-        return JSONResponse(self.body(), self.status, self.all_headers())
+        return _Refused(self)
 
     def all_headers(self) -> dict[str, str]:
         """The answer's headers, with those that the status asks for."""
@@ -99,6 +100,18 @@ class RequestError(Exception):
         if self.status in _CLOSING:
             headers["Connection"] = "close"
         return headers
+
+
+class _Refused(JSONResponse):
+    """An error's answer, whose code is for the request's log line in `scope["refusal"]`."""
+
+    def __init__(self, error: RequestError) -> None:
+        super().__init__(error.body(), error.status, error.all_headers())
+        self._code = error.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["refusal"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def unavailable(message: str) -> RequestError:

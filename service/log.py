@@ -7,7 +7,6 @@ image, a score, a key, a client's address or a path as a client wrote it.
 import json
 import logging
 import os
-import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
@@ -44,13 +43,8 @@ NOISE: Final = frozenset(
 """What uvicorn warns of when a client sends no HTTP, or reads no more: no fault of the service."""
 
 
-def configure_log(level: str) -> None:
-    """Send all of this process's log through one handler.
-
-    Args:
-        level: `debug`, `info` or `warning`.
-    """
-    handler = logging.StreamHandler(sys.stdout)
+def configure_log(handler: logging.Handler) -> None:
+    """Send all of this process's log through one handler, as lines of JSON."""
     handler.setFormatter(JsonFormatter())
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
@@ -58,7 +52,17 @@ def configure_log(level: str) -> None:
     for name in ("bentoml", "uvicorn.error", "circus"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
-    logging.getLogger("bentoml").setLevel(level.upper())
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() not in NOISE)
     # A full disk or a closed pipe must not print a traceback for each line.
     logging.raiseExceptions = False
+
+
+def set_log_level(level: str) -> None:
+    """Log from a level on: `debug`, `info` or `warning`."""
+    logging.getLogger("bentoml").setLevel(level.upper())
+
+
+def flush_log() -> None:
+    """Wait a moment until what was logged is written; blocking."""
+    for handler in logging.root.handlers:
+        handler.flush()

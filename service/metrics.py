@@ -1,10 +1,13 @@
 """Prometheus metrics, shown at `/metrics`; every label has a small, fixed set of values."""
 
+import os
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
+
+from service.version import VERSION
 
 # Steps of a millisecond at the bottom, so that a p99 of single milliseconds can be read.
 _SECONDS: Final = (
@@ -75,12 +78,21 @@ PIXELS: Final = Histogram(
 MODEL: Final = Gauge(
     "emotion_model_info", "Workers that answer with a model", ["model"], multiprocess_mode="livesum"
 )
+BUILD: Final = Gauge(
+    "emotion_build_info",
+    "Workers that run a build",
+    ["version", "revision"],
+    multiprocess_mode="livesum",
+)
 RELOADS: Final = Counter("emotion_reloads", "Model swaps by outcome", ["outcome"])
 # A rise from nothing is none to Prometheus: the first refusal would not be seen.
 for _outcome in ("taken", "refused", "unchanged"):
     RELOADS.labels(_outcome)
 RESTARTS: Final = Counter(
-    "emotion_worker_restarts", "Workers that came back after one that crashed or was killed"
+    "emotion_worker_restarts", "Starts of workers in place of one that crashed or was killed"
+)
+LOG_DROPPED: Final = Counter(
+    "emotion_log_dropped", "Log lines that were not written since nobody read standard output"
 )
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
 
@@ -90,6 +102,11 @@ def show_model(name: str, previous: str | None = None) -> None:
     if previous:
         MODEL.labels(previous).set(0)
     MODEL.labels(name).set(1)
+
+
+def show_build() -> None:
+    """Say which code this worker runs; the container names its commit in `REVISION`."""
+    BUILD.labels(VERSION, os.environ.get("REVISION") or "unknown").set(1)
 
 
 def observe_inputs(faces: NDArray[np.uint8]) -> None:

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
+from starlette.types import Message
 
 from service.inference.backend import Backend
 from service.inference.batching import Batcher
@@ -43,6 +44,7 @@ async def serving(settings: Settings, predict: Predict = even) -> AsyncIterator[
     finally:
         await batcher.stop(1)
         app.state.decoder.stop()
+        app.state.explaining.shutdown(wait=False)
 
 
 def with_client(settings: Settings, work: Work, predict: Predict = even) -> None:
@@ -55,3 +57,22 @@ def with_client(settings: Settings, work: Work, predict: Predict = even) -> None
                 await work(client, app)
 
     asyncio.run(asyncio.wait_for(run(), 20))
+
+
+async def hang_up(
+    app: Starlette, *before: Message, path: str = "/predict", query: bytes = b""
+) -> None:
+    """A raw POST whose client leaves after what it has sent before."""
+    messages: list[Message] = [*before, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.05)
+        return messages.pop(0)
+
+    async def send(message: Message) -> None: ...
+
+    scope = {
+        **{"type": "http", "method": "POST", "path": path, "query_string": query},
+        "headers": [(b"content-type", b"image/png")],
+    }
+    await app(scope, receive, send)

@@ -174,6 +174,23 @@ def test_the_description_names_the_headers_that_bring_a_key(client: TestClient) 
     assert not any("security" in operation for operation in operations)
 
 
+def test_the_description_names_operations_and_what_any_request_may_be_answered(
+    client: TestClient,
+) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    operations = [way for ways in paths.values() for way in ways.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert names[:3] == ["predict", "predictBatch", "explain"]
+    assert len(set(names)) == len(names)
+    assert all(operation["responses"].keys() >= {"414", "431", "500"} for operation in operations)
+
+
+def test_the_description_names_the_header_with_a_maps_label(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()["paths"]["/explain"]["post"]["responses"]
+    answer = client.post("/explain", files={"image": FACE})
+    assert answer.headers["x-label"] in described["200"]["headers"]["X-Label"]["schema"]["enum"]
+
+
 def test_a_path_that_bentoml_calls_deprecated_is_gone(client: TestClient) -> None:
     assert client.get("/healthz").status_code == 404
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from service.errors import RequestError
 from service.reading import decoding
@@ -188,3 +189,57 @@ def test_an_image_that_takes_long_is_told_as_late_when_the_time_is_over() -> Non
         decoder.stop()
 
     asyncio.run(work())
+
+
+def read_waits() -> tuple[float, float]:
+    """How many requests have waited for a thread, and how long together."""
+    count, total = (
+        REGISTRY.get_sample_value(f"emotion_decode_wait_seconds_{part}")
+        for part in ("count", "sum")
+    )
+    return count or 0.0, total or 0.0
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"), [(FACE, 0.1 + 0.2 + 0.3), (LARGE, 0.1 + 0.1)], ids=["crop", "large"]
+)
+def test_the_wait_for_a_thread_is_measured(image: bytes, expected: float) -> None:
+    def see(content: bytes, limits: Limits, deadline: float) -> Seen:
+        seen = see_crop(content, limits, deadline)
+        time.sleep(0.1)
+        return seen
+
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        await asyncio.gather(*(decoder.decode([image], FOREVER, see) for _ in range(4)))
+        decoder.stop()
+
+    count, total = read_waits()
+    asyncio.run(work())
+    after, waited = read_waits()
+    assert after - count == 4
+    assert waited - total == pytest.approx(expected, abs=0.15)
+
+
+def test_who_waits_in_vain_has_waited() -> None:
+    release = threading.Event()
+
+    def hold(content: bytes, limits: Limits, deadline: float) -> Seen:
+        release.wait(10)
+        return see_crop(content, limits, deadline)
+
+    async def work() -> None:
+        decoder = Decoder(1, LIMITS, 10**8)
+        first = asyncio.create_task(decoder.decode([FACE], FOREVER, hold))
+        await asyncio.sleep(0.05)
+        with pytest.raises(RequestError):
+            await decoder.decode([FACE], time.monotonic() + 0.3)
+        release.set()
+        await first
+        decoder.stop()
+
+    count, total = read_waits()
+    asyncio.run(work())
+    after, waited = read_waits()
+    assert after - count == 2
+    assert waited - total == pytest.approx(0.3, abs=0.15)

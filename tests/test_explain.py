@@ -1,4 +1,8 @@
+import asyncio
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -11,9 +15,10 @@ from torch import Tensor, nn
 from service.inference.explain import OVERLAY_SIDE, Explainer, draw_overlay
 from service.labels import LABELS
 from service.network import NetworkConfig, PlainConfig, build_network
+from service.routes.explanations import MAX_EXPLAINS
 from service.settings import Settings
 from tests.conftest import TINY, encode, make_faces
-from tests.serving import with_client
+from tests.serving import hang_up, with_client
 
 FACE = make_faces(1).images[0]
 
@@ -113,3 +118,58 @@ def test_a_broken_image_is_refused() -> None:
         assert answer.status_code == 422
 
     with_client(Settings(), work)
+
+
+class Slow(Corner):
+    """Takes long enough for another map to begin meanwhile."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(0.1)
+        return super().forward(images)
+
+
+def slow_explainer(app: Starlette) -> Explainer:
+    """The application's explainer, replaced by a slow one."""
+    explainer = Explainer(Slow().eval())
+    app.state.backend = replace(app.state.backend, explainer=explainer)
+    return explainer
+
+
+def test_who_hangs_up_does_not_spoil_anothers_map() -> None:
+    mine, others = make_faces(4).images[:2]
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        own = slow_explainer(app).explain(mine, LABELS.index("fear"))
+        for _ in range(5):
+            body = {"type": "http.request", "body": encode(others)}
+            await hang_up(app, body, path="/explain", query=b"label=fear")
+            path = "/explain?format=json&label=fear"
+            found = (await client.post(path, files={"image": encode(mine)})).json()
+            np.testing.assert_allclose(found["heat"], own, atol=1e-3)
+
+    with_client(Settings(), work)
+
+
+def test_maps_that_are_made_at_once_do_not_mix() -> None:
+    faces = list(make_faces(4).images)
+    explainer = Explainer(Slow().eval())
+    own = [explainer.explain(face, 2) for face in faces]
+    with ThreadPoolExecutor(len(faces)) as threads:
+        found = list(threads.map(lambda face: explainer.explain(face, 2), faces))
+    np.testing.assert_array_equal(found, own)
+
+
+def test_many_maps_leave_room_for_predictions() -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        slow_explainer(app)
+        image = {"image": encode(FACE)}
+        path = "/explain?label=fear"
+        posts = [asyncio.create_task(client.post(path, files=image)) for _ in range(40)]
+        await asyncio.sleep(0.5)
+        assert (await client.post("/predict", files=image)).status_code == 200
+        answers = [await post for post in posts]
+        refused = [answer.json()["error"]["code"] for answer in answers if answer.is_error]
+        assert refused == ["unavailable"] * (40 - MAX_EXPLAINS)
+        assert (await client.post(path, files=image)).status_code == 200
+
+    with_client(Settings(max_requests=MAX_EXPLAINS + 4), work)

@@ -22,7 +22,7 @@ from service.reading.faces import Box
 from service.routes import predictions
 from service.settings import Settings
 from tests.conftest import encode, make_faces
-from tests.serving import even, with_client
+from tests.serving import even, hang_up, with_client
 
 FACE = encode(make_faces(1).images[0])
 PNG = {"content-type": "image/png"}
@@ -130,23 +130,6 @@ def test_bodies_together_have_a_limit() -> None:
         assert app.state.load.bytes == 0
 
     with_client(Settings(max_body_bytes=100_000, max_buffer_bytes=100_000), work)
-
-
-async def hang_up(app: Starlette, *before: Message) -> None:
-    """A raw /predict whose client leaves after what it has sent before."""
-    messages: list[Message] = [*before, {"type": "http.disconnect"}]
-
-    async def receive() -> Message:
-        await asyncio.sleep(0.05)
-        return messages.pop(0)
-
-    async def send(message: Message) -> None: ...
-
-    scope = {
-        **{"type": "http", "method": "POST", "path": "/predict", "query_string": b""},
-        "headers": [(b"content-type", b"image/png")],
-    }
-    await app(scope, receive, send)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from starlette.types import Message
 from service.log import REQUEST_ID, JsonFormatter
 from service.settings import Settings
 from tests.conftest import encode, make_faces
-from tests.serving import even, with_client
+from tests.serving import even, hang_up, with_client
 
 FACE = encode(make_faces(1).images[0])
 
@@ -111,6 +111,31 @@ def test_a_log_line_is_json_without_what_the_client_sent(
     assert [json.loads(line)["status"] for line in lines] == [200, 404, 401]
     assert json.loads(lines[0])["route"] == "/predict"
     assert not [line for line in lines if "secret" in line or key in line]
+
+
+def test_a_log_line_says_why_a_request_failed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        await client.get("/metrics")
+        await client.get("/info")
+        await client.get("/nowhere")
+        await client.get("/%00")
+        await client.post("/predict", files={"image": b"text"})
+        await hang_up(app)
+        app.state.health.draining = True
+        await client.get("/readyz")
+        del app.state.backend
+        await client.get("/info")
+
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    with caplog.at_level("INFO"):
+        with_client(Settings.model_validate({"admin_key": "k" * 16}), work)
+    records = [vars(record) for record in caplog.records if record.message == "request"]
+    assert [record["details"].get("code") for record in records] == [
+        *("unauthorized", None, "not_found", "not_found", "unsupported_format"),
+        *("client_disconnected", "draining", "internal"),
+    ]
 
 
 @pytest.mark.parametrize(

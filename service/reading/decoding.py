@@ -82,7 +82,7 @@ def see_photo(content: bytes, limits: Limits, deadline: float) -> Seen:
 
 @dataclass
 class _Work:
-    """A request's images, and what became of the first of them."""
+    """A request's images, what became of the first of them, and the seconds that it took."""
 
     contents: list[bytes]
     deadline: float
@@ -90,7 +90,19 @@ class _Work:
     results: list[Seen | RequestError] = field(default_factory=list)
     pixels: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
+    waits_since: float | None = None
     wanted: bool = True
+
+    def wait(self) -> None:
+        """It begins to wait for a thread."""
+        self.waits_since = time.perf_counter()
+
+    def end_wait(self) -> None:
+        """A thread took it, or nobody wants it any more."""
+        if self.waits_since is not None:
+            self.waited += time.perf_counter() - self.waits_since
+            self.waits_since = None
 
 
 class Decoder:
@@ -143,6 +155,8 @@ class Decoder:
                         await self._take_turns(self._patient, work, self.limits)
         finally:
             work.wanted = False
+            work.end_wait()
+            metrics.DECODE_WAIT_SECONDS.observe(work.waited)
         metrics.DECODE_SECONDS.observe(work.seconds)
         results = list(work.results)
         if not any(isinstance(item, Seen) or item.status < 500 for item in results):
@@ -156,8 +170,10 @@ class Decoder:
 
     async def _take_turns(self, threads: ThreadPoolExecutor, work: _Work, limits: Limits) -> None:
         loop = asyncio.get_running_loop()
-        while await loop.run_in_executor(threads, self._decode, work, limits):
-            pass
+        more = True
+        while more:
+            work.wait()
+            more = await loop.run_in_executor(threads, self._decode, work, limits)
 
     def _decode(self, work: _Work, limits: Limits) -> bool:
         """Add to the results, up to the first image that is not quick enough.
@@ -165,6 +181,7 @@ class Decoder:
         Returns:
             Whether there is more to do after a turn.
         """
+        work.end_wait()
         begun = time.perf_counter()
         more = False
         with suppress(NotQuickError):

@@ -5,6 +5,9 @@ input handling answers junk with 500 and opens URLs that a client names, and cos
 the network.
 """
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
 import anyio.to_thread
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -19,7 +22,7 @@ from service.reading import faces
 from service.reading.decoding import Decoder
 from service.reading.images import Limits
 from service.routes.docs import DOCS_PAGE, DOCS_POLICY
-from service.routes.explanations import explain
+from service.routes.explanations import MAX_EXPLAINS, explain
 from service.routes.home import HOME_ROUTES, WholeFiles
 from service.routes.openapi import describe_api
 from service.routes.options import SEE
@@ -65,7 +68,8 @@ def make_app(settings: Settings | None = None) -> Starlette:
     app.router.redirect_slashes = False
     app.state.settings, app.state.health, app.state.balance = settings, health, balance
     app.state.load = Load(settings.max_requests, settings.max_queue, settings.max_buffer_bytes)
-    app.state.explaining = anyio.CapacityLimiter(1)
+    app.state.explaining = ThreadPoolExecutor(1, "explain")
+    app.state.explains = asyncio.Semaphore(MAX_EXPLAINS)
     limits = Limits(pixels=settings.max_pixels, whole_pixels=settings.max_whole_pixels)
     app.state.decoder = Decoder(settings.threads, limits, settings.max_request_pixels)
     return app

@@ -57,12 +57,14 @@ def describe_api() -> bytes:
             "/predict": {"post": _predict()},
             "/predict_batch": {"post": _predict_batch()},
             "/explain": {"post": _explain()},
-            "/info": {"get": _operation("The model that answers", Info, [401, 429])},
-            "/livez": {"get": _operation("Is the worker alive?", Status, [503])},
-            "/readyz": {"get": _operation("Does the worker take requests?", Status, [503])},
+            "/info": {"get": _operation("info", "The model that answers", Info, [401, 429])},
+            "/livez": {"get": _operation("livez", "Is the worker alive?", Status, [503])},
+            "/readyz": {
+                "get": _operation("readyz", "Does the worker take requests?", Status, [503])
+            },
             "/metrics": {"get": _metrics()},
             "/admin/reload": {
-                "post": _operation("Switch to the newest model", Reload, [401, 403, 409])
+                "post": _operation("reload", "Switch to the newest model", Reload, [401, 403, 409])
             },
         },
         "components": {"schemas": schemas["$defs"], "securitySchemes": _KEYS},
@@ -84,10 +86,12 @@ _FACES: Final = {
     "schema": {"type": "string", "enum": list(SEE), "default": next(iter(SEE))},
 }
 _ERRORS: Final = [400, 401, 408, 413, 415, 422, 429, 501, 503]
+_ANY_ERRORS: Final = [414, 431, 500]
+"""What any request may be answered."""
 
 
 def _predict() -> dict[str, Any]:
-    operation = _operation("One face", Prediction, _ERRORS)
+    operation = _operation("predict", "One face", Prediction, _ERRORS)
     either = [{"$ref": f"#/components/schemas/{name}"} for name in ("Prediction", "Photo")]
     operation["responses"]["200"]["content"]["application/json"]["schema"] = {"anyOf": either}
     return {**operation, "parameters": [_FACES], "requestBody": _image_body()}
@@ -97,15 +101,19 @@ def _predict_batch() -> dict[str, Any]:
     schema = _form("images", {"type": "array", "items": _BINARY})
     refusals = [status for status in _ERRORS if status != 422]
     return {
-        **_operation("Many faces", BatchAnswer, refusals),
+        **_operation("predictBatch", "Many faces", BatchAnswer, refusals),
         "parameters": [_FACES],
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
     }
 
 
 def _explain() -> dict[str, Any]:
-    operation = _operation("Which parts of a face led to a label", Explanation, _ERRORS)
-    operation["responses"]["200"]["content"]["image/png"] = {"schema": _BINARY}
+    summary = "Which parts of a face led to a label"
+    operation = _operation("explain", summary, Explanation, _ERRORS)
+    found = operation["responses"]["200"]
+    found["content"]["image/png"] = {"schema": _BINARY}
+    labelled = {"description": "whose map the PNG shows", "schema": {"enum": list(LABELS)}}
+    found["headers"] = {"X-Label": labelled}
     options = {
         "format": ("png: the face with the map over it. json: the map.", list(DRAWN)),
         "label": ("whose map; the likeliest where it is left out", list(LABELS)),
@@ -130,8 +138,9 @@ def _explain() -> dict[str, Any]:
 def _metrics() -> dict[str, Any]:
     answer = {"description": "Prometheus' text format", "content": {"text/plain": {}}}
     return {
+        "operationId": "metrics",
         "summary": "The metrics of all workers",
-        "responses": {"200": answer, "401": _refusal(401)},
+        "responses": {"200": answer, **_refusals([401])},
     }
 
 
@@ -147,20 +156,23 @@ def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": [field], "properties": {field: schema}}
 
 
-def _operation(summary: str, answer: type[BaseModel], errors: list[int]) -> dict[str, Any]:
+def _operation(
+    name: str, summary: str, answer: type[BaseModel], errors: list[int]
+) -> dict[str, Any]:
     return {
+        "operationId": name,
         "summary": summary,
         "description": (answer.__doc__ or "").strip(),
-        "responses": {
-            "200": _response("Answered", answer),
-            **{str(status): _refusal(status) for status in errors},
-        },
+        "responses": {"200": _response("Answered", answer), **_refusals(errors)},
     }
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    when, codes = REFUSALS[status]
-    return _response(f"{when} Codes: {', '.join(codes)}.", Failure)
+def _refusals(errors: list[int]) -> dict[str, Any]:
+    refusals = {status: REFUSALS[status] for status in sorted(errors + _ANY_ERRORS)}
+    return {
+        str(status): _response(f"{when} Codes: {', '.join(codes)}.", Failure)
+        for status, (when, codes) in refusals.items()
+    }
 
 
 def _response(text: str, model: type[BaseModel]) -> dict[str, Any]:

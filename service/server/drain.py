@@ -13,7 +13,7 @@ import time
 from types import FrameType
 
 from service import metrics
-from service.log import LOG
+from service.log import LOG, flush_log
 from service.server.health import Health
 
 
@@ -65,9 +65,12 @@ def leave_with_parent() -> None:
 
 
 def _leave() -> None:
-    text = "the grace time is over; leaving with work unfinished"
+    def tell() -> None:
+        LOG.error("the grace time is over; leaving with work unfinished")
+        flush_log()
+
     # What hangs may hold the log's lock.
-    telling = threading.Thread(target=LOG.error, args=(text,), daemon=True)
+    telling = threading.Thread(target=tell, daemon=True)
     telling.start()
     telling.join(1)
     os._exit(1)

@@ -73,12 +73,12 @@ class LimitedHeads(HttpToolsProtocol):
             return
         self._head_refused = True
         status = 431 if self.headers and len(self.url) <= self.max_head_bytes else 414
+        text = f"The request's address and headers are limited to {self.max_head_bytes} bytes."
+        error = RequestError(status, "head_too_large", text)
         # While a request is being answered, a second answer would be taken for its own.
         if self.cycle is None or self.cycle.response_complete:
-            text = f"The request's address and headers are limited to {self.max_head_bytes} bytes."
-            answer = RawAnswer(RequestError(status, "head_too_large", text))
-            self.transport.write(answer.encode(new_id(), closes=True))
-        metrics.REJECTIONS.labels("head_too_large").inc()
+            self.transport.write(RawAnswer(error).encode(new_id(), closes=True))
+        metrics.REJECTIONS.labels(error.code).inc()
         metrics.REQUESTS.labels(OTHER, status).inc()
-        tell_request(OTHER, status, 0.0, 0.0)
+        tell_request(OTHER, status, 0.0, 0.0, error.code)
         self.transport.close()

@@ -70,7 +70,7 @@ class RequestLog:
                 await self._answer(scope, exchange)
         finally:
             self.balance.leave()
-            exchange.note(route)
+            exchange.note(route, scope.get("refusal"))
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
         receive, send = exchange.receive, exchange.send
@@ -137,8 +137,8 @@ class _Exchange:
             self.status = GONE
             raise ClientDisconnect from None
 
-    def note(self, route: str) -> None:
-        """Count it and write its line."""
+    def note(self, route: str, code: str | None) -> None:
+        """Count it and write its line, which tells the code of an error."""
         upload, seconds = self.read - self.begun, time.perf_counter() - self.read
         metrics.REQUESTS.labels(route, self.status).inc()
         # How slow a client is says nothing of the service.
@@ -146,7 +146,7 @@ class _Exchange:
             metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         if upload:
             metrics.UPLOAD_SECONDS.observe(upload)
-        tell_request(route, self.status, upload, seconds)
+        tell_request(route, self.status, upload, seconds, code)
 
 
 def choose_id(scope: Scope) -> str:
@@ -161,14 +161,18 @@ def new_id() -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-def tell_request(route: str, status: int, upload: float, seconds: float) -> None:
-    """Write a request's line into the log."""
+def tell_request(
+    route: str, status: int, upload: float, seconds: float, code: str | None = None
+) -> None:
+    """Write a request's line into the log; `code` says why it was refused."""
     level = logging.DEBUG if route in _PROBED and status == 200 else logging.INFO
     if LOG.isEnabledFor(level):
-        details = {
+        details: dict[str, object] = {
             "route": route,
             "status": status,
             "milliseconds": round(1000 * seconds, 2),
             "upload_milliseconds": round(1000 * upload, 2),
         }
+        if code:
+            details["code"] = code
         LOG.log(level, "request", extra={"details": details})
