@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -23,6 +23,12 @@ class Signalled(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.signal = number
+
+
+def tell(words: str) -> None:
+    """Print to stderr, if it is still there: with SIGHUP the terminal has gone."""
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
 
 
 _RAISED: Final[list[Signalled]] = []
@@ -74,7 +80,7 @@ class StopWish:
         self.signal = number
         signal.signal(number, signal.default_int_handler)
         if number == signal.SIGINT:
-            print("stops after this step; again, and it is not saved", file=sys.stderr, flush=True)
+            tell("stops after this step; again, and it is not saved")
 
     def error(self) -> StoppedError:
         """What to raise once all is saved."""

@@ -92,7 +92,7 @@ RESTARTS: Final = Counter(
     "emotion_worker_restarts", "Starts of workers in place of one that crashed or was killed"
 )
 LOG_DROPPED: Final = Counter(
-    "emotion_log_dropped", "Log lines that were not written since nobody read standard output"
+    "emotion_log_dropped", "Log lines lost: nobody read standard output, or its disk was full"
 )
 READY: Final = Gauge("emotion_ready", "Workers that are ready", multiprocess_mode="livesum")
 

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def test_the_page_says_what_comes_from_the_card(artifact: Path, data: Path, tmp_
     assert "From the card: 3589 validation images of its own data, corrupted." in text
     assert "Measured for this page." in text
     assert "Table III" not in text
+    shutil.rmtree(data / "validation")
     page = write_artifact_report(artifact, data, tmp_path, torch.device("cpu"), "test")
     assert "Table III" not in page.read_text()
 

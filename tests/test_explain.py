@@ -1,7 +1,6 @@
 import asyncio
 import io
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
@@ -148,15 +147,6 @@ def test_who_hangs_up_does_not_spoil_anothers_map() -> None:
             np.testing.assert_allclose(found["heat"], own, atol=1e-3)
 
     with_client(Settings(), work)
-
-
-def test_maps_that_are_made_at_once_do_not_mix() -> None:
-    faces = list(make_faces(4).images)
-    explainer = Explainer(Slow().eval())
-    own = [explainer.explain(face, 2) for face in faces]
-    with ThreadPoolExecutor(len(faces)) as threads:
-        found = list(threads.map(lambda face: explainer.explain(face, 2), faces))
-    np.testing.assert_array_equal(found, own)
 
 
 def test_many_maps_leave_room_for_predictions() -> None:

@@ -72,3 +72,32 @@ def test_a_reader_that_stalls_stops_neither_the_work_nor_the_exit() -> None:
     ]
     # What the pipe and the thread hold left the queue.
     assert 0 < float(done.stderr) < count - MAX_LINES
+
+
+def test_lines_of_two_workers_are_not_torn() -> None:
+    code = f"{START}{MANY}print(file=sys.stderr, flush=True)\nsys.stdin.read()"
+    command = [sys.executable, "-c", code, "8000"]
+    reading, writing = os.pipe()
+    pipe = subprocess.PIPE
+    workers = [
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=writing, stderr=pipe)
+        for _ in range(2)
+    ]
+    os.close(writing)
+    for worker in workers:
+        # It has logged all, more than the pipe holds.
+        assert worker.stdin and worker.stderr and worker.stderr.readline()
+        worker.stdin.close()
+        worker.stderr.close()
+    # In pieces as large as the pipe, so that both find room.
+    with os.fdopen(reading, buffering=1 << 16) as log:
+        lines = [json.loads(line)["message"] for line in log.read().splitlines()]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert len(lines) == 16000
+
+
+def test_lines_that_a_full_disk_takes_no_more_are_counted() -> None:
+    code = START.replace("LogWriter(1)", "LogWriter(os.open('/dev/full', os.O_WRONLY))")
+    command = [sys.executable, "-c", code + MANY + "flush_log()" + DROPPED, "50"]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, check=True)
+    assert float(done.stderr) == 50

@@ -215,10 +215,10 @@ def lose_another_pipe(module: Any) -> None:
     sys.exit(end_with(module, lose))
 
 
-def end_with(module: Any, command: Callable[[Any], None]) -> int:
+def end_with(module: Any, command: Callable[[Any], None], **defaults: object) -> int:
     """The status of the program whose parser gives this command."""
     parser = argparse.ArgumentParser()
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, **defaults)
     module.build_parser = lambda: parser
     return int(module.dispatch([]))
 
@@ -246,7 +246,10 @@ def test_another_broken_pipe_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory."), "error: out of memory; --set batch_size="),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "error: out of memory; it needs less beside it on the device\n",
+        ),
         (InvalidCxxCompiler(), "error: cannot be compiled (No working C++ compiler found in"),
     ],
 )
@@ -278,6 +281,7 @@ def test_processes_that_would_all_do_the_same_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert main(["run", "--data", "faces"]) == 1
     assert "torchrun spreads `retrain` only" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from search.data import notice
@@ -13,6 +14,7 @@ from search.errors import StudyError
 from search.stop import Signalled
 from search.study import pool
 from search.study.phase import Phase, Search
+from search.study.run import tell_workers
 from search.study.slots import claim_slot, count_done
 from search.study.storage import connect
 from search.study.study import Protocol, open_study
@@ -120,3 +122,21 @@ def test_a_terminated_worker_tells_that_it_is_to_be_replaced(
     with pytest.raises(SystemExit) as left:
         pool.run_worker(search, PHASE, 0, get_context("spawn").SimpleQueue())
     assert left.value.code == 143
+
+
+def test_the_search_tells_where_its_workers_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert tell_workers(1, torch.device("cpu")).startswith("1 worker on CPU, ")
+    assert ", 2 threads, " in tell_workers(4, torch.device("cpu"))
+    assert ", 1 thread, " in tell_workers(20, torch.device("cpu"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert ", 8 threads, " in tell_workers(4, torch.device("cpu"))
+
+
+def test_gpus_that_no_worker_would_use_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr("search.study.run.name_machine", lambda *_: "a GPU")
+    assert tell_workers(1, torch.device("cuda")).endswith("; --workers 8 would use all 8 GPUs")
+    assert tell_workers(8, torch.device("cuda")) == "8 workers, each on a GPU"
+    assert tell_workers(1, torch.device("cuda:3")) == "1 worker on a GPU"

@@ -104,10 +104,10 @@ def test_a_stopped_server_is_one_line(faces_folder: Path, workers: int) -> None:
     with postgres() as url:
         process = start(faces_folder, url, workers=workers, epochs=10)
         wait_for_a_trial(process, url)
-    _, errors = process.communicate(timeout=180)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in errors
-    assert "the storage does not answer; tries again in 1 s" in errors
+    assert errors.count("the storage does not answer; tries again in 1 s") <= workers + 1
     assert errors.splitlines()[-1].startswith("error: the storage was lost: ")
 
 

@@ -1,6 +1,7 @@
 """A retrain that is killed or told to stop, as a process, ends with the weights of a whole one."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -103,3 +104,32 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     expected = -9 if number == signal.SIGKILL else 128 + number
     assert process.returncode == expected, words
     assert finish(data, out) == whole
+
+
+CLOSED = """
+import sys
+from search.commands import dispatch
+from search.stop import catch_stop
+from tests.test_main import end_with
+
+def wait(_):
+    print("waits", flush=True)
+    with catch_stop() as wish:
+        while not wish:
+            pass
+    raise wish.error()
+
+sys.exit(end_with(dispatch, wait, resumes=True))
+"""
+
+
+def test_a_closed_terminal_ends_a_command_by_its_signal() -> None:
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", CLOSED])
+    told = b""
+    while b"waits" not in told:
+        told += os.read(terminal, 100)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP

@@ -6,6 +6,8 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import event
 
 from search.__main__ import main
 from search.errors import StudyError
@@ -69,22 +71,30 @@ def test_a_storage_that_fails_is_told(tmp_path: Path) -> None:
         optuna.get_all_study_names(storage)
 
 
-def test_a_server_that_is_away_for_a_moment_is_waited_for(
+def test_a_server_that_is_away_is_waited_for_but_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = connect(str(tmp_path / "s.db"))
-    away, waited = ["once", "twice"], list[float]()
+    found, waited = connect(str(tmp_path / "s.db")), list[float]()
+    event.listen(found.engine, "do_connect", storage.Patience())
+    away = 2
 
     def fail_at_first(*address: Any, **options: Any) -> Any:
-        if away:
-            raise sqlite3.OperationalError(away.pop(0))
+        if len(waited) < away:
+            raise sqlite3.OperationalError("away")
         return sqlite3.connect(*address, **options)
 
-    found.engine.dispose()
     monkeypatch.setattr(found.engine.dialect, "connect", fail_at_first)
     monkeypatch.setattr(storage, "time", SimpleNamespace(sleep=waited.append))
     vigil()._woke = 0.0
-    assert found.get_all_studies() == []
+    for _ in range(2):
+        found.engine.dispose()
+        assert found.get_all_studies() == []
     assert waited == [1.0, 2.0]
     assert vigil().awake() < 60
     assert "the storage does not answer; tries again in 2 s" in caplog.text
+    away = 100
+    for _ in range(2):
+        found.engine.dispose()
+        with pytest.raises(StorageInternalError):
+            found.get_all_studies()
+    assert waited == [1.0, 2.0, *storage.PAUSES]

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from search.study.storage import connect
 from search.study.study import Protocol, open_study
 from search.study.study_progress import StudyProgress
 from search.study.worker import work
+from tests.live import ROOT
 
 
 @pytest.fixture
@@ -101,17 +105,31 @@ def test_trials_refused_untrained_tell_no_time(
     assert trained.startswith("3/4 done  2 too large  best 50.00%") and trained.endswith(" left")
 
 
-def test_a_search_goes_on_when_nobody_reads_its_progress(
-    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def lose(*_: object) -> None:
-        raise BrokenPipeError
+UNREAD = """
+import optuna
+from search.study.study_progress import StudyProgress
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+with StudyProgress(optuna.create_study(), range(3), workers=1, epochs=4):
+    open("entered", "w").close()
+open("left", "w").close()
+"""
 
-    monkeypatch.setattr("tqdm.tqdm.write", lose)
-    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.01)
-    with StudyProgress(study, range(3), workers=1, epochs=4) as shown:
-        time.sleep(0.2)
-        assert shown.thread.is_alive()
-    words = capsys.readouterr().err
-    assert words == "nobody reads the progress any more; the search goes on\n"
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_search_goes_on_when_nobody_reads_its_progress(both: bool, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", UNREAD],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=writing,
+        stderr=writing if both else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert {file.name for file in tmp_path.iterdir()} == {"entered", "left"}
+    if not both:
+        words = "nobody reads the progress any more; the search goes on\n"
+        assert done.stderr.startswith(words)

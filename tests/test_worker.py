@@ -250,16 +250,16 @@ def test_a_slot_that_gets_further_each_time_is_not_given_up(
 def test_a_value_for_a_trial_that_has_ended_meanwhile_settles_nothing(
     study: Study, storage: RDBStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forgotten: list[int] = []
+    done: list[int] = []
 
     def end_meanwhile(trial: Trial) -> float:
         if len(study.trials) == 1:
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        assert not forgotten
+        assert not done
         return 0.5
 
-    work(study, storage, range(1), end_meanwhile, forget=forgotten.append)
-    assert forgotten == [0]
+    work(study, storage, range(1), end_meanwhile, settled=done.append)
+    assert done == [0]
     assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE"]
     assert "trial 0 counts as dead" in caplog.text
 

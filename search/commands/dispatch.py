@@ -17,7 +17,7 @@ from search.commands.measuring_commands import (
 from search.commands.publish import add_publish
 from search.commands.training_commands import add_blend, add_choose, add_retrain, add_run
 from search.errors import DataError, OptionsError, StoppedError, StudyError, TrainingError
-from search.stop import Signalled, raise_on_signals
+from search.stop import Signalled, raise_on_signals, tell
 from search.training.memory import is_out_of_memory
 from service.artifact import ArtifactError
 from service.device import DeviceError
@@ -48,17 +48,17 @@ def dispatch(arguments: list[str] | None = None) -> int:
     except BrokenPipeError as error:
         return end_unread(error)
     except StoppedError as error:
-        print(f"{error}; run the same command again to resume", file=sys.stderr)
+        tell(f"{error}; run the same command again to resume")
         return 128 + error.signal
     except KeyboardInterrupt as error:
         resume = "; run the same command again to resume" if "resumes" in options else ""
-        print(f"interrupted{resume}", file=sys.stderr)
+        tell(f"interrupted{resume}")
         return 128 + (error.signal if isinstance(error, Signalled) else signal.SIGINT)
     except Exception as error:
-        words = explain(error)
+        words = explain(error, options)
         if not words:
             raise
-        print(f"error: {words}", file=sys.stderr)
+        tell(f"error: {words}")
         return 1
     return 0
 
@@ -69,14 +69,15 @@ def check_processes(options: argparse.Namespace) -> None:
     Raises:
         OptionsError: the command is none that shares its work between them.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "spreads" not in options:
+    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
+    if several and "spreads" not in options:
         raise OptionsError(
             "torchrun spreads `retrain` only; `run` has --workers, and `ablate` shares its runs "
             "where it is started several times"
         )
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, options: argparse.Namespace) -> str:
     """One line about an error that is no fault of the code; empty for others."""
     if isinstance(error, ERRORS):
         return str(error)
@@ -85,7 +86,8 @@ def explain(error: Exception) -> str:
         install = "pip install -c constraints.txt -e '.[search,compile]'"
         return f"the package {error.name} is missing; run: {install}"
     if is_out_of_memory(error):
-        return "out of memory; --set batch_size=..., or less beside it on the device, needs less"
+        smaller = ", or smaller batches (--set batch_size=...)" if "changes" in options else ""
+        return f"out of memory; it needs less beside it on the device{smaller}"
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
         reason = str(error).strip().partition("\n")[0]
         return f"cannot be compiled ({reason}); without --compile no compiler is needed"

@@ -6,6 +6,7 @@ from typing import Any, Final
 import torch
 
 from search.data.splits import load_split
+from search.errors import AbsentSplitError
 from search.evaluation.evaluate import Evaluation, evaluate
 from search.evaluation.scores import FEWEST
 from search.evaluation.summary import summarize, summarize_classes
@@ -27,7 +28,7 @@ UNRANKED: Final = Table(
     "Beside published results",
     (),
     (),
-    "Left out: the data set's validation split is not that of FER2013, so these are other faces.",
+    "Left out: the data set has not FER2013's validation split, so these may be other faces.",
 )
 
 
@@ -69,8 +70,7 @@ def write_artifact_report(
     ]
     # Accuracy on what a network learnt from has no place beside theirs.
     if card.get("data", {}).get("name") == "FER2013" and split != "train":
-        known = is_fer2013(load_split(data, "validation"))
-        parts += rank(plain.accuracy, split, card) if known else [UNRANKED]
+        parts += rank(plain.accuracy, split, card) if is_of_fer2013(data) else [UNRANKED]
     if "robustness" in card:
         parts.append(tabulate_robustness(card["robustness"]))
     if "recipe" in card and not plain.faces.blank().all():
@@ -79,6 +79,14 @@ def write_artifact_report(
     page = out / "report.html"
     write_page(page, f"{card.get('name', artifact.name)} on {split} of {data.name}", parts)
     return page
+
+
+def is_of_fer2013(data: Path) -> bool:
+    """Whether the data set is a copy of FER2013, as its validation split tells, if it has one."""
+    try:
+        return is_fer2013(load_split(data, "validation"))
+    except AbsentSplitError:
+        return False
 
 
 def tell_blend(card: dict[str, Any]) -> str:

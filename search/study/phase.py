@@ -16,7 +16,7 @@ from search.data.splits import load_split
 from search.errors import StudyError
 from search.study.study import Protocol
 from search.study.trial import train_trial
-from search.study.trial_checkpoint import discard, find_folder, trial_checkpoint
+from search.study.trial_checkpoint import find_folder, forget, trial_checkpoint
 from search.study.worker import work
 
 
@@ -83,7 +83,8 @@ def fill_here(
         with trial_checkpoint(folder, trial.user_attrs["slot"]) as path:
             return train_trial(trial, phase.protocol, *splits, device, checkpoint=path)
 
-    def forget(slot: int) -> None:
-        discard(folder, [slot])
+    def settle(slot: int) -> None:
+        if folder:
+            forget(folder, slot)
 
-    work(study, storage, phase.wanted, objective, phase.templates, forget=forget)
+    work(study, storage, phase.wanted, objective, phase.templates, settled=settle)

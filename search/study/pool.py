@@ -16,7 +16,7 @@ import torch
 
 from search.data import notice
 from search.errors import DataError, StoppedError, StudyError
-from search.stop import raise_again, raise_on_signals
+from search.stop import raise_again, raise_on_signals, tell
 from search.study.outcome import count_trained
 from search.study.phase import Phase, Search, fill_here
 from search.study.slots import AHEAD, count_done, open_slots
@@ -44,7 +44,7 @@ def fill_by_workers(search: Search, phase: Phase, study: optuna.Study) -> None:
         if done < len(phase.wanted):
             raise StudyError(f"the workers left with {done} of {len(phase.wanted)} trials done")
     except KeyboardInterrupt:
-        print("stops after each worker's step", file=sys.stderr, flush=True)
+        tell("stops after each worker's step")
         raise
     finally:
         # A signal may have come before the last one that was started had a name here.
@@ -126,9 +126,7 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     device = pick_device(search.device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", index % torch.cuda.device_count())
-    # Who sets it means each process.
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // search.workers))
+    torch.set_num_threads(share_threads(search.workers))
     try:
         with lost_storage_told():
             storage = connect(search.storage, search.heartbeat)
@@ -144,6 +142,13 @@ def run_worker(search: Search, phase: Phase, index: int, faults: "SimpleQueue[st
     finally:
         # It leaves anyway; raised within the interpreter's own end it would print a traceback.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def share_threads(workers: int) -> int:
+    """PyTorch's threads of each worker on the CPU."""
+    threads = torch.get_num_threads()
+    # Who sets it means each process.
+    return threads if "OMP_NUM_THREADS" in os.environ else max(1, threads // workers)
 
 
 def _follow_parent() -> None:

@@ -20,7 +20,7 @@ from search.study.confirmation import (
 )
 from search.study.outcome import tell_none_complete
 from search.study.phase import Phase, Search, fill_here
-from search.study.pool import fill_by_workers
+from search.study.pool import fill_by_workers, share_threads
 from search.study.slots import close_surplus
 from search.study.storage import connect, lost_storage_told
 from search.study.study import open_study
@@ -66,7 +66,8 @@ def run_search(search: Search) -> None:
 
 def tell_workers(workers: int, device: torch.device) -> str:
     """How many there are and where they train, in words."""
-    words = f"{workers} worker{'s' * (workers > 1)} on {name_machine(device)}"
+    each = f"{workers} workers, each on " if workers > 1 else "1 worker on "
+    words = each + name_machine(device, share_threads(workers))
     shared = device.type == "cuda" and device.index is None
     gpus = torch.cuda.device_count() if shared else 1
     return words if gpus <= workers else f"{words}; --workers {gpus} would use all {gpus} GPUs"

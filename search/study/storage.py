@@ -60,7 +60,8 @@ def connect(storage: str, heartbeat: int = 10, create: bool = True) -> RDBStorag
             heartbeat_interval=heartbeat,
             grace_period=GRACE * heartbeat,
         )
-        event.listen(found.engine, "do_connect", wait_for_server)
+        if not url.startswith("sqlite"):
+            event.listen(found.engine, "do_connect", Patience())
         return found
     # SQLAlchemy raises ValueError for a port that is no number.
     except (*STORAGE_ERRORS, RuntimeError, ValueError) as error:
@@ -104,19 +105,33 @@ def find_file(storage: str) -> Path | None:
     return Path(storage.removeprefix(SQLITE).partition("?")[0])
 
 
-def wait_for_server(
-    dialect: Dialect, _: ConnectionPoolEntry, address: list[Any], options: dict[str, Any]
-) -> DBAPIConnection:
-    """Connect, with some patience; each call to the storage that finds none begins with this."""
-    for pause in PAUSES:
-        try:
-            return dialect.connect(*address, **options)
-        except dialect.loaded_dbapi.OperationalError:
-            LOG.warning("the storage does not answer; tries again in %.0f s", pause)
-            time.sleep(pause)
-            # Nobody's sign of life could be recorded meanwhile.
-            vigil().startle()
-    return dialect.connect(*address, **options)
+class Patience:
+    """Waits for a server that does not answer, as each call to the storage needs a connection.
+
+    Once, until it answers again: what comes after a lost storage is not to take minutes.
+    """
+
+    def __init__(self) -> None:
+        self._pauses = iter(PAUSES)
+
+    def __call__(
+        self, dialect: Dialect, _: ConnectionPoolEntry, address: list[Any], options: dict[str, Any]
+    ) -> DBAPIConnection:
+        """Connect, as SQLAlchemy's event `do_connect` asks for."""
+        while True:
+            try:
+                found = dialect.connect(*address, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                pause = next(self._pauses, None)
+                if pause is None:
+                    raise
+                LOG.warning("the storage does not answer; tries again in %.0f s", pause)
+                time.sleep(pause)
+                # Nobody's sign of life could be recorded meanwhile.
+                vigil().startle()
+            else:
+                self._pauses = iter(PAUSES)
+                return found
 
 
 @contextmanager

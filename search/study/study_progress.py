@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from search.duration import format_seconds
+from search.stop import tell
 from search.study.confirmation import best_trials, tell_name
 from search.study.curve import has_several, read_curve
 from search.study.outcome import front_trials, is_refused, read_accuracy
@@ -120,9 +121,9 @@ class StudyProgress:
             # Above the bar of a trial in this process.
             tqdm.write(line)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError:
             self.unread = True
-            print("nobody reads the progress any more; the search goes on", file=sys.stderr)
+            tell("nobody reads the progress any more; the search goes on")
 
     def _watch(self) -> None:
         while not self.over.wait(LOOK_SECONDS):

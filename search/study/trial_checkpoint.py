@@ -60,14 +60,19 @@ def read_epochs(checkpoint: Path, plan: Mapping[str, Any]) -> list[dict[str, flo
     return history
 
 
+def forget(folder: Path, slot: int) -> None:
+    """Remove the checkpoint of a settled slot, unless somebody trains it."""
+    with suppress(OSError), claim(folder / f"{slot}.lock") as mine:
+        if mine:
+            (folder / f"{slot}.pt").unlink(missing_ok=True)
+
+
 def discard(folder: Path | None, slots: Iterable[int]) -> None:
-    """Remove the checkpoints of settled slots that nobody trains; the folder, too, if empty."""
+    """Remove the checkpoints of settled slots once all are; the folder, too, if it is empty."""
     if folder is None:
         return
+    for slot in slots:
+        forget(folder, slot)
     with suppress(OSError):
-        for slot in slots:
-            with claim(folder / f"{slot}.lock") as mine:
-                if mine:
-                    (folder / f"{slot}.pt").unlink(missing_ok=True)
         folder.rmdir()
         folder.parent.rmdir()

@@ -35,7 +35,7 @@ def work(
     objective: Objective,
     templates: Mapping[int, FrozenTrial] | None = None,
     *,
-    forget: Callable[[int], None] = lambda _: None,
+    settled: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Run trials until every wanted slot is done.
 
@@ -47,7 +47,7 @@ def work(
         wanted: numbers of the slots.
         objective: trains a trial.
         templates: as `open_slots` takes them.
-        forget: called with a slot that was settled here, once that is in the storage.
+        settled: called with a slot that was settled here, once that is in the storage.
     """
     # First, so that what was interrupted goes on before anything new.
     open_slots(study, wanted, templates)
@@ -58,7 +58,7 @@ def work(
             trial = claim_slot(study, storage, wanted)
         if trial is not None:
             if run_trial(study, storage, trial, objective):
-                forget(trial.user_attrs["slot"])
+                settled(trial.user_attrs["slot"])
         elif count_done(study, wanted) < len(wanted):
             time.sleep(POLL_SECONDS)
         else:

@@ -21,8 +21,9 @@ def tell_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def name_machine(device: torch.device) -> str:
-    """The same in words, for whoever waits."""
+def name_machine(device: torch.device, threads: int | None = None) -> str:
+    """The same in words, for whoever waits; with other threads than this process's, if given."""
     facts = tell_machine(device)
-    threads = f", {facts['threads']} threads" if device.type == "cpu" else ""
-    return f"{facts['device']}{threads}, {facts['precision']}"
+    count = threads or facts["threads"]
+    words = f", {count} thread{'s' * (count > 1)}" if device.type == "cpu" else ""
+    return f"{facts['device']}{words}, {facts['precision']}"

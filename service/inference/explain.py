@@ -2,7 +2,6 @@
 
 import copy
 import io
-import threading
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +20,7 @@ OVERLAY_SIDE: Final = 336
 
 
 class Explainer:
-    """An own copy of the network, on the CPU, that keeps what Grad-CAM needs; one map at a time.
+    """An own copy of the network, on the CPU, that keeps what Grad-CAM needs; for one thread.
 
     Args:
         network: in evaluation mode; not changed.
@@ -30,8 +29,6 @@ class Explainer:
     def __init__(self, network: nn.Module) -> None:
         self.network = copy.deepcopy(network).cpu()
         self._layer = _last_layer(self.network)
-        # The hook of one map would take another's features.
-        self._lock = threading.Lock()
 
     def explain(self, face: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
         """How much each place contributed to a label.
@@ -43,16 +40,6 @@ class Explainer:
         Returns:
             float32, shape (48, 48), 0 to 1; all zeros where nothing did.
         """
-        with self._lock:
-            features, slope = self._differentiate(face, label)
-        weights = slope.mean((2, 3), keepdim=True)
-        heat = functional.relu((weights * features).sum(1, keepdim=True))
-        heat = functional.interpolate(heat, (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic").clamp_min(0)
-        found: NDArray[np.float32] = (heat / heat.max().clamp_min(1e-12))[0, 0].numpy()
-        return found
-
-    def _differentiate(self, face: NDArray[np.uint8], label: int) -> tuple[Tensor, Tensor]:
-        """The last features and the slopes of the label's score, float32 (1, C, H, W) each."""
         kept: list[Tensor] = []
 
         def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
@@ -67,7 +54,11 @@ class Explainer:
                 (slope,) = torch.autograd.grad(score, kept[0])
         finally:
             hook.remove()
-        return kept[0].detach(), slope
+        weights = slope.mean((2, 3), keepdim=True)
+        heat = functional.relu((weights * kept[0].detach()).sum(1, keepdim=True))
+        heat = functional.interpolate(heat, (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic").clamp_min(0)
+        found: NDArray[np.float32] = (heat / heat.max().clamp_min(1e-12))[0, 0].numpy()
+        return found
 
 
 def draw_overlay(face: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:

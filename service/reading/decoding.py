@@ -100,9 +100,10 @@ class _Work:
 
     def end_wait(self) -> None:
         """A thread took it, or nobody wants it any more."""
-        if self.waits_since is not None:
-            self.waited += time.perf_counter() - self.waits_since
-            self.waits_since = None
+        # Taken in one step, since the event loop and a thread may both come here.
+        since, self.waits_since = self.waits_since, None
+        if since is not None:
+            self.waited += time.perf_counter() - since
 
 
 class Decoder:

@@ -8,14 +8,15 @@ import logging
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
 from queue import SimpleQueue
+from select import PIPE_BUF
 from typing import Final
 
 from service import metrics
 
 MAX_LINES: Final = 10_000
-"""Most that wait; about 3 MB. Further ones are dropped and counted."""
+"""Most of a worker that wait; about 3 MB. Further ones are dropped and counted."""
 
 _GATHER_SECONDS: Final = 0.02
 """Lines of so long are written at once. Each time that the thread wakes up it takes the interpreter
@@ -61,11 +62,27 @@ class LogWriter(logging.Handler):
             time.sleep(_GATHER_SECONDS)
             while not self._waiting.empty():
                 found.append(self._waiting.get())
-            lines = "".join(f"{item}\n" for item in found if isinstance(item, str)).encode()
-            # On a full disk, or once the reader is gone, they are lost.
-            with suppress(OSError):
-                while lines:
-                    lines = lines[os.write(self._file, lines) :]
+            for part in _pack([f"{item}\n".encode() for item in found if isinstance(item, str)]):
+                self._write_part(part)
             for item in found:
                 if isinstance(item, threading.Event):
                     item.set()
+
+    def _write_part(self, lines: bytes) -> None:
+        try:
+            while lines:
+                lines = lines[os.write(self._file, lines) :]
+        except OSError:
+            # The disk is full, or the reader is gone.
+            metrics.LOG_DROPPED.inc(lines.count(b"\n"))
+
+
+def _pack(lines: list[bytes]) -> Iterator[bytes]:
+    """Lines in parts that a pipe takes as a whole: all workers write to the same one."""
+    part = b""
+    for line in lines:
+        if part and len(part) + len(line) > PIPE_BUF:
+            yield part
+            part = b""
+        part += line
+    yield part

@@ -139,6 +139,7 @@ class _Exchange:
 
     def note(self, route: str, code: str | None) -> None:
         """Count it and write its line, which tells the code of an error."""
+        code = "client_disconnected" if self.status == GONE else code
         upload, seconds = self.read - self.begun, time.perf_counter() - self.read
         metrics.REQUESTS.labels(route, self.status).inc()
         # How slow a client is says nothing of the service.
