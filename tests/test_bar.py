@@ -7,14 +7,14 @@ import pytest
 from search.training.bar import bar
 
 
-def test_a_log_gets_a_line_a_minute(
+def test_a_log_gets_a_line_each_half_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for item in bar(range(10), "steps"):
-        assert item == now[0] // 25
-        now[0] += 25
+        assert item == now[0] // 10
+        now[0] += 10
     lines = ["steps: 3 of 10", "steps: 6 of 10", "steps: 9 of 10"]
     assert capsys.readouterr().err.splitlines() == lines
 

@@ -222,6 +222,19 @@ def catches_sigterm(pid: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.parametrize("prefix", [(), ("nohup",)])
+def test_a_closed_terminal_ends_the_server_unless_told_otherwise(
+    environment: dict[str, str], prefix: tuple[str, ...]
+) -> None:
+    with running(environment, within=prefix) as (address, process):
+        process.send_signal(signal.SIGHUP)
+        if prefix:
+            time.sleep(3)
+            assert status(f"{address}/readyz") == 200
+        else:
+            assert process.wait(40) == 0
+
+
 def test_sigterm_at_the_start_is_heeded(environment: dict[str, str]) -> None:
     command = [sys.executable, *serve_command(free_port())]
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:

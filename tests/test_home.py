@@ -649,6 +649,10 @@ def test_what_wants_a_key_goes_on_once_there_is_one(context: BrowserContext, ser
     expect(page.locator("#key")).to_be_focused()
     page.set_input_files("#files", FACE)
     expect(page.locator("#status")).to_contain_text("enter it above")
+    # Another one changes nothing of that.
+    page.set_input_files("#files", FACE)
+    expect(page.locator("figure")).to_have_count(2)
+    expect(page.locator("#status")).to_contain_text("enter it above")
     # The latter as word processors quote, which no header can hold.
     for wrong in ("wrong", "\u201cright\u201d"):
         page.fill("#key", wrong)
@@ -658,7 +662,7 @@ def test_what_wants_a_key_goes_on_once_there_is_one(context: BrowserContext, ser
     expect(page.locator("#key-said")).to_be_empty()
     page.press("#key", "Enter")
     expect(page.locator("#key-said")).to_have_text("key accepted")
-    expect(page.locator("figure .verdict")).to_have_count(1)
+    expect(page.locator("figure .verdict")).to_have_count(2)
     expect(page.locator("#card")).to_contain_text("3589 faces")
     page.reload()
     expect(page.locator("#key")).to_have_value("right")

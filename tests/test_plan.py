@@ -18,7 +18,7 @@ def fields() -> dict[str, Any]:
 def test_what_differs_is_named(fields: dict[str, Any]) -> None:
     assert not differing_fields(fields, fields)
     other = replace(PLAN, seed=1, recipe=RECIPES["distill"]).fields(make_faces(8))
-    assert differing_fields(other, fields) == ["recipe", "seed", "validation_digest"]
+    assert differing_fields(other, fields) == ["recipe.distill", "seed", "validation_digest"]
 
 
 def test_a_plan_of_an_older_version_may_lack_fields(fields: dict[str, Any]) -> None:

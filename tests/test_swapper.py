@@ -228,6 +228,24 @@ def test_workers_follow_once_and_not_at_once_again_to_a_refused_model(follow: Fo
     follow(make, work)
 
 
+def test_a_model_that_is_rolled_back_while_it_is_made_is_not_taken(follow: Follow) -> None:
+    made: list[str] = []
+
+    def roll_back(name: str) -> None:
+        made.append(name)
+        write_in_use("stand-in:1")
+
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        write_in_use("stand-in:2")
+        await becomes(lambda: bool(made))
+        for _ in range(50):
+            assert app.state.backend.model == "stand-in:1"
+            await asyncio.sleep(0.01)
+        assert made == ["stand-in:2"]
+
+    follow(roll_back, work)
+
+
 @pytest.mark.parametrize("again", ["later", "reload"])
 def test_a_worker_that_could_not_follow_tries_again(
     follow: Follow, again: str, monkeypatch: pytest.MonkeyPatch

@@ -68,8 +68,8 @@ async def label_folder(
     found = find_images(folder, out)
     names = found.names
     with alone(out):
-        model = await client.model()
         table = Table(out, retry)
+        model = await client.model()
         check_answers(table, model, faces)
         await check_images(table, folder, names, quiet)
         table.forget(table.failed.difference(names))

@@ -37,6 +37,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
     device = pick_device(options.device)
     plain, mirrored = evaluate(options.artifact, options.data, options.split, device)
+    # Before anything is printed, which somebody may stop reading.
+    if options.predictions:
+        write_predictions(options.predictions, plain)
     print(format_evaluation(plain, mirrored), "\n")
     network = load_artifact(options.artifact).network
     for batch in (1, 64):
@@ -47,8 +50,6 @@ def run_evaluate(options: argparse.Namespace) -> None:
             f"median of {timing.passes} passes, half of them {low:.2f} to {high:.2f}"
         )
     print("                  (other work on the machine slows it)")
-    if options.predictions:
-        write_predictions(options.predictions, plain)
 
 
 def add_calibrate(commands: "Commands") -> None:

@@ -135,7 +135,8 @@ def add_retrain(commands: "Commands") -> None:
     parser.add_argument("--recipe", choices=(*RECIPES, "trial"), default="modern", help=text)
     add_set(parser)
     parser.add_argument("--epochs", type=positive, help="number of epochs, instead of the recipe's")
-    parser.add_argument("--seed", type=seed, default=0)
+    text = "of initial weights, data order and augmentation (default: %(default)s)"
+    parser.add_argument("--seed", type=seed, default=0, help=text)
     add_start_from(parser)
     add_teacher(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and artifact")

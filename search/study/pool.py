@@ -80,6 +80,7 @@ def supervise(
         open_ahead(search, phase, study)
         for index, worker in enumerate(workers):
             if worker.exitcode:
+                tell(f"a worker ended with status {worker.exitcode}; another takes its place")
                 deaths += 1
                 workers[index] = start_worker(search, phase, index, faults)
         if deaths >= MAX_FRUITLESS_DEATHS:

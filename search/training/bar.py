@@ -1,5 +1,6 @@
 """How far a loop is that may take minutes."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,19 +13,21 @@ from search.training.distributed import rank
 
 Item = TypeVar("Item")
 
-QUIET_SECONDS: Final = 60.0
+QUIET_SECONDS: Final = 30.0
 """Between two lines where stderr is no terminal."""
 
 
 def bar(items: Sequence[Item], words: str) -> Iterable[Item]:
-    """The items, with a bar on stderr, or where that is no terminal a line each minute.
+    """The items, with a bar on stderr, or where that is no terminal a line each half minute.
 
     Nothing in worker processes, which all have the same terminal, and none for a single item.
     """
     if parent_process() is not None or rank() > 0 or len(items) < 2:
         return items
     if sys.stderr.isatty():
-        drawn: Iterable[Item] = tqdm(items, words, leave=False)
+        # Some terminals do not tell their width, and tqdm would draw nothing.
+        columns = shutil.get_terminal_size().columns
+        drawn: Iterable[Item] = tqdm(items, words, leave=False, ncols=columns)
         return drawn
     return _tell(items, words)
 

@@ -57,7 +57,7 @@ class Plan:
 
 
 def differing_fields(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Names of what differs between two plans' fields; an older one may lack today's.
+    """What differs between two plans' fields, such as `recipe.erase`; an older one may lack some.
 
     Raises:
         KeyError, TypeError, ValueError: `found` is none of a plan.
@@ -70,7 +70,14 @@ def differing_fields(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> lis
     }
     # Through JSON, where tuples are lists.
     there, here = (json.loads(json.dumps(fields)) for fields in (filled, wanted))
-    return [name for name in here if there.get(name) != here[name]]
+    pairs = ((name, there.get(name), here[name]) for name in here)
+    return [word for name, old, new in pairs for word in _tell_difference(name, old, new)]
+
+
+def _tell_difference(name: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [f"{name}.{key}" for key in new if old.get(key) != new[key]]
+    return [name] if old != new else []
 
 
 @dataclass

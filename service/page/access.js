@@ -6,15 +6,24 @@ import { keepKey } from "./key.js";
 import { unlessStopped } from "./send.js";
 
 let accepted = null;
+let waiters = 0;
+
+/** Whether anything waits for a key. */
+export const isWaitingForKey = () => waiters > 0;
 
 /** Settled once the service accepts a key; leads to the box for it. Throws a Fault when stopped. */
-export function waitForKey(signal) {
+export async function waitForKey(signal) {
   byId("access").open = true;
   byId("key").focus({ preventScroll: true });
   // At the top, so that on a phone the reason in the status line below is seen as well.
   byId("access").scrollIntoView({ block: "start" });
   accepted ??= Promise.withResolvers();
-  return unlessStopped(accepted.promise, signal);
+  waiters += 1;
+  try {
+    await unlessStopped(accepted.promise, signal);
+  } finally {
+    waiters -= 1;
+  }
 }
 
 function tell(words, isFault = false) {

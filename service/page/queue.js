@@ -1,5 +1,6 @@
 /** The pictures that wait for an answer: sent in groups, one after another, with one count. */
 
+import { isWaitingForKey } from "./access.js";
 import { ask, pauseBusy } from "./ask.js";
 import { byId, hide, say } from "./elements.js";
 import { chooseReadable, takeGroup } from "./groups.js";
@@ -121,6 +122,8 @@ function fail(item, { status, message }) {
 const countLeft = (items) => items.filter((item) => failed.has(item)).length;
 
 function showProgress() {
+  // The line says that the service wants one.
+  if (isWaitingForKey()) return;
   const items = [...run.items];
   const isDone = ({ place }) => place.ariaBusy === "false";
   if (!items.every(isDone)) say(`${items.filter(isDone).length - countLeft(items)} of ${items.length} read …`);
@@ -128,7 +131,7 @@ function showProgress() {
 
 function showTime() {
   const seconds = Math.floor((performance.now() - run.since) / 1000);
-  byId("elapsed").textContent = seconds < LONG ? "" : `still waiting, ${seconds} s`;
+  byId("elapsed").textContent = seconds < LONG || isWaitingForKey() ? "" : `still waiting, ${seconds} s`;
 }
 
 function showEnd() {

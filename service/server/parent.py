@@ -1,5 +1,6 @@
 """BentoML's parent process, which starts the workers and ends them."""
 
+import signal
 from typing import Any, Final
 
 # Part of BentoML, which is pinned; one method is replaced in place, since BentoML makes the object.
@@ -11,7 +12,7 @@ _PAUSE: Final = 0.2
 
 
 def insist_on_leaving() -> None:
-    """Heed a SIGTERM, or Ctrl-C, also while the workers are being started; call in the parent.
+    """Heed SIGTERM, Ctrl-C and a closed terminal, also at the start; call in the parent.
 
     circus takes one command at a time. While it starts workers it refuses to quit, forgets that it
     was asked to, and would serve until it is killed. So it is asked until it ends.
@@ -27,3 +28,7 @@ def insist_on_leaving() -> None:
         loop.add_callback_from_signal(ask)
 
     SysHandler.quit = leave
+    # A terminal that is closed ends the server, which circus would start anew, unless that is
+    # ignored, as under nohup.
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    SysHandler.handle_hup = (lambda _: None) if ignored else leave

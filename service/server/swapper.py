@@ -74,11 +74,14 @@ class Swapper:
             write_in_use(model)
             return {"model": model, "previous": previous}
 
-    async def _swap(self, tag: str) -> None:
+    async def _swap(self, tag: str, follows: bool = False) -> None:
         """Take a model up, or keep the present one; one at a time."""
         old: Backend = self.app.state.backend
         try:
             new = await anyio.to_thread.run_sync(self._prepare, tag, old)
+            # While it was made the others may have gone back.
+            if follows and read_in_use() != new.model:
+                new = old
             if new is not old:
                 metrics.show_model(new.model, previous=old.model)
                 new.batcher.start()
@@ -126,7 +129,7 @@ class Swapper:
                 async with self._lock:
                     name = read_in_use()
                     if name not in (None, self.app.state.backend.model):
-                        await self._swap(name)
+                        await self._swap(name, follows=True)
             except RequestError:
                 pass  # It is in the log.
             except Exception:
