@@ -35,7 +35,7 @@ def test_a_command_is_refused_while_another_one_writes(
     assert out.read_text() == "its rows"
     assert list(tmp_path.iterdir()) == [out]
     assert main(arguments) == 1
-    assert "No answer" in capsys.readouterr().err
+    assert "holds something else" in capsys.readouterr().err
 
 
 class Twice:
