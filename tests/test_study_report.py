@@ -158,7 +158,7 @@ def test_search_report_and_retrain_of_the_best(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def suggest_tiny(trial: Trial, epochs: int) -> Candidate:
-        width = trial.suggest_int("width", 8, 16, step=8)
+        width = trial.suggest_int("width", 8, 40)
         network = PlainConfig(channels=(width, width))
         return Candidate(network, Recipe(epochs=epochs, batch_size=16))
 
