@@ -103,7 +103,7 @@ def end_unread(error: BrokenPipeError) -> int:
         # The interpreter flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    print(f"error: {error}", file=sys.stderr)
+    tell(f"error: {error}")
     return 1
 
 

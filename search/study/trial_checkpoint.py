@@ -27,7 +27,7 @@ def find_folder(storage: str, study: str) -> Path | None:
 
 @contextmanager
 def trial_checkpoint(folder: Path | None, slot: int) -> Iterator[Path | None]:
-    """The place of a slot's checkpoint, which stays until `discard`.
+    """The place of a slot's checkpoint, which stays until `forget`.
 
     None without a folder, and where another process, taken for dead, still trains the slot.
 
