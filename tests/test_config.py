@@ -9,6 +9,8 @@ from search.errors import OptionsError
 from search.training.recipe import Recipe, adapt, set_fields
 from service.network import build_network
 
+COMPACT = NETWORKS["compact"]
+
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -26,12 +28,21 @@ def test_only_a_network_of_one_size_changes_a_recipe() -> None:
 
 def test_fields_are_set_by_name() -> None:
     modern = RECIPES["modern"]
-    changed = set_fields(modern, ["erase=0", "mirror=false", "batch_size=512"])
+    changed = set_fields(modern, COMPACT, ["erase=0", "mirror=false", "batch_size=512"])
     assert changed == replace(modern, erase=0.0, mirror=False, batch_size=512)
-    changed = set_fields(modern, ["optimizer=sgd", "learning_rate=0.1"])
+    changed = set_fields(modern, COMPACT, ["optimizer=sgd", "learning_rate=0.1"])
     assert changed == replace(modern, optimizer="sgd", learning_rate=0.1)
-    assert set_fields(modern, ["optimizer=muon"]) == modern
-    assert set_fields(modern, []) == modern
+    assert set_fields(modern, COMPACT, ["optimizer=muon"]) == modern
+    assert set_fields(modern, COMPACT, []) == modern
+    changed = set_fields(modern, COMPACT, ["sizes=0.9:24,1:48"])
+    assert changed == replace(modern, sizes=((0.9, 24), (1.0, 48)))
+
+
+def test_a_network_of_one_size_takes_no_others() -> None:
+    modern, paper = RECIPES["modern"], NETWORKS["paper"]
+    assert set_fields(modern, paper, ["sizes=1:48"]) == adapt(modern, paper)
+    with pytest.raises(OptionsError, match="--set sizes: this network takes faces of 48 pixels"):
+        set_fields(modern, paper, ["sizes=0.5:32,1:48"])
 
 
 @pytest.mark.parametrize(
@@ -49,12 +60,15 @@ def test_fields_are_set_by_name() -> None:
         ("batch_size=1", "--set: epochs must be at least 1 and batch_size at least 2"),
         ("erase=1.5", "--set: erase must be from 0 to 1"),
         ("rotation=-5", "--set: rotation must not be negative"),
-        ("sizes=48", "--set sizes=48: not name=value"),
+        ("sizes=48", "--set sizes=48: expected share:side, such as 0.5:32,1:48"),
+        ("sizes=0.5:32", "--set: sizes must have rising shares that end at 1.0"),
+        ("sizes=0.5:4,1:48", "--set: sizes must have shares from 0 to 1 and sides from 8 to 192"),
+        ("sizes=nan:32,1:48", "--set: sizes must have shares from 0 to 1 and sides from 8 to 192"),
     ],
 )
 def test_a_change_that_cannot_be_names_the_field(change: str, words: str) -> None:
     with pytest.raises(OptionsError, match=re.escape(words)):
-        set_fields(RECIPES["modern"], [change])
+        set_fields(RECIPES["modern"], COMPACT, [change])
 
 
 def test_a_decay_that_adam_would_leave_out_is_refused() -> None:

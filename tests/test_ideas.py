@@ -1,10 +1,11 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from search.ablation.ideas import IDEAS, pick_ideas
+from search.ablation.ideas import BASE, IDEAS, apply_idea, list_changes, pick_ideas
 from search.config import NETWORKS, RECIPES
 from search.errors import TrainingError
+from service.network import ResidualConfig
 
 COMPACT = NETWORKS["compact"]
 
@@ -29,6 +30,30 @@ def test_a_wrong_idea_is_named() -> None:
         pick_ideas(COMPACT, RECIPES["modern"], ["no-distill"])
     with pytest.raises(TrainingError, match="no-squeeze changes nothing"):
         pick_ideas(NETWORKS["paper"], RECIPES["modern"], ["no-squeeze"])
+
+
+def test_ideas_are_tried_together() -> None:
+    modern, both = RECIPES["modern"], "no-squeeze+no-ema"
+    assert pick_ideas(COMPACT, modern, [both, "no-ema"]) == (both, "no-ema")
+    assert apply_idea(modern, both) == replace(modern, ema_decay=0.0)
+    assert isinstance(COMPACT, ResidualConfig)
+    assert apply_idea(COMPACT, both) == replace(COMPACT, squeeze=False)
+    assert list_changes(both) == {"squeeze": False, "ema_decay": 0.0}
+    assert list_changes(BASE) == {}
+
+
+@pytest.mark.parametrize(
+    ("together", "words"),
+    [
+        ("no-ema+", "no idea ; there are"),
+        ("no-ema+no-distill", "no-distill changes nothing"),
+        ("adamw+sgd", "adamw.sgd change the same field"),
+        ("no-ema+no-ema", "change the same field"),
+    ],
+)
+def test_what_cannot_be_tried_together_is_told(together: str, words: str) -> None:
+    with pytest.raises(TrainingError, match=words):
+        pick_ideas(COMPACT, RECIPES["modern"], [together])
 
 
 def test_ideas_with_other_weights_cannot_go_on_from_some() -> None:

@@ -223,8 +223,9 @@ def test_a_tutor_answers_for_the_faces_at_hand_as_they_are() -> None:
 def test_a_tutor_must_take_the_faces_sizes() -> None:
     recipe = replace(FAST, distill=0.25, consistent=True, sizes=((0.5, 32), (1.0, 48)))
     plain = build_network(PlainConfig(channels=(4,)))
-    with pytest.raises(TrainingError, match="takes faces of 48 pixels only"):
-        Tutor(recipe, [plain], CPU)
+    for sizes in (recipe.sizes, ((1.0, 32),)):
+        with pytest.raises(TrainingError, match="takes faces of 48 pixels only"):
+            Tutor(replace(recipe, sizes=sizes), [plain], CPU)
     assert Tutor(replace(recipe, sizes=((1.0, 48),)), [plain], CPU)
 
 

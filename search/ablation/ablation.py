@@ -40,7 +40,7 @@ class Ablation:
     Attributes:
         network: trained in every run but those of ideas that change it.
         recipe: the base.
-        ideas: names in `IDEAS`.
+        ideas: names in `IDEAS`, or several tried together.
         seeds: of each recipe, from 0.
         start: SHA-256 of the weights and network that each run goes on from, in place of fresh
             ones; no idea may change the weights' shapes then.

@@ -13,7 +13,7 @@ class Effect(OverSeeds):
     """An idea's accuracy over the seeds, beside the base's.
 
     Attributes:
-        idea: name in `IDEAS`, or `BASE`.
+        idea: name in `IDEAS`, several of them tried together, or `BASE`.
         values: validation accuracy of each seed, 0 to 1.
         base: the same of the unchanged recipe.
         unseen: mean accuracy on the validation images that are not also in train; None where a

@@ -48,6 +48,9 @@ IDEAS: Final[dict[str, Mapping[str, Any]]] = {
 }
 """The fields of the recipe or of the network that each idea changes."""
 
+TOGETHER: Final = "+"
+"""Between ideas that are tried as one, such as `no-ema+no-erase`."""
+
 Base = TypeVar("Base", Recipe, NetworkConfig)
 
 
@@ -64,21 +67,25 @@ def pick_ideas(
     Args:
         network: the base.
         recipe: the base.
-        names: of ideas; none for all.
+        names: of ideas, or of several that are tried together; none for all of them, each alone.
         taught: whether there are teachers, which some ideas need.
         started: whether the runs go on from weights, which some ideas cannot take.
 
     Raises:
-        TrainingError: there is no such idea, it changes nothing in this network and recipe, or
-            its network cannot take the weights.
+        TrainingError: there is no such idea, it changes nothing in this network and recipe, its
+            network cannot take the weights, or two that are tried together change the same field.
     """
-    for name in names:
-        if name not in IDEAS:
-            raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
-        if not makes_difference(network, recipe, name):
-            raise TrainingError(f"idea {name} changes nothing in this network and recipe")
-        if started and changes_weights(network, name):
-            raise TrainingError(f"idea {name} has other weights than those of --start-from")
+    for together in names:
+        for name in together.split(TOGETHER):
+            if name not in IDEAS:
+                raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
+            if not makes_difference(network, recipe, name):
+                raise TrainingError(f"idea {name} changes nothing in this network and recipe")
+            if started and changes_weights(network, name):
+                raise TrainingError(f"idea {name} has other weights than those of --start-from")
+        changed = [field for name in together.split(TOGETHER) for field in IDEAS[name]]
+        if len(changed) > len(set(changed)):
+            raise TrainingError(f"ideas {together} change the same field; try one after the other")
     found = [
         name
         for name in IDEAS
@@ -111,5 +118,11 @@ def changes_weights(network: NetworkConfig, idea: str) -> bool:
 def apply_idea(base: Base, idea: str) -> Base:
     """The recipe or network with what the idea changes in it; as it is for `BASE`."""
     known = {field.name for field in dataclasses.fields(base)}
-    found = {name: value for name, value in IDEAS.get(idea, {}).items() if name in known}
+    found = {name: value for name, value in list_changes(idea).items() if name in known}
     return replace(base, **found)
+
+
+def list_changes(idea: str) -> dict[str, Any]:
+    """The fields that the idea, or all that are tried together, changes; none for `BASE`."""
+    parts = [] if idea == BASE else idea.split(TOGETHER)
+    return {field: value for part in parts for field, value in IDEAS[part].items()}

@@ -15,7 +15,7 @@ from search.commands.arguments import (
     positive,
 )
 from search.config import NETWORKS, RECIPES
-from search.training.recipe import adapt, set_fields
+from search.training.recipe import set_fields
 
 DEFAULT: Final = "(default: %(default)s)"
 
@@ -34,7 +34,10 @@ def add_ablate(commands: "Commands") -> None:
     add_set(parser)
     parser.add_argument("--epochs", type=positive, help="number of epochs, instead of the recipe's")
     parser.add_argument("--seeds", type=positive, default=3, help=f"runs of each recipe {DEFAULT}")
-    text = f"of {', '.join(IDEAS)}; separated by commas (default: all that change something)"
+    text = (
+        f"of {', '.join(IDEAS)}; separated by commas, or by + where they are tried together "
+        "(default: all that change something)"
+    )
     parser.add_argument("--ideas", default="", help=text)
     add_start_from(parser)
     add_teacher(parser)
@@ -53,7 +56,7 @@ def run_ablate(options: argparse.Namespace) -> None:
     from service.device import pick_device
 
     network = NETWORKS[options.network]
-    recipe = adapt(set_fields(RECIPES[options.recipe], options.changes), network)
+    recipe = set_fields(RECIPES[options.recipe], network, options.changes)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     start = load_start(options.start_from, network) if options.start_from else None

@@ -28,10 +28,11 @@ from search.config import (
     Space,
 )
 from search.errors import OptionsError
-from search.training.recipe import Recipe, adapt, set_fields
+from search.training.recipe import Recipe, set_fields
 
 if TYPE_CHECKING:
     from search.commands.arguments import Commands
+    from service.network import NetworkConfig
 
 
 def add_run(commands: "Commands") -> None:
@@ -168,7 +169,7 @@ def run_retrain(options: argparse.Namespace) -> None:
         print(f"trial {trial} of study {study}, by {lineage['chosen_by']}")
         if options.trial is None:
             print(f"the same again, whatever is the best by then: --trial {trial}")
-    recipe = adapt(choose_recipe(options, recipe), network)
+    recipe = choose_recipe(options, recipe, network)
     device = own_device(pick_device(options.device))
     with processes(device):
         folder = retrain(
@@ -188,8 +189,10 @@ def run_retrain(options: argparse.Namespace) -> None:
             print(f"artifact: {folder}")
 
 
-def choose_recipe(options: argparse.Namespace, of_trial: Recipe | None) -> Recipe:
-    """What the options of `retrain` name, with their number of epochs.
+def choose_recipe(
+    options: argparse.Namespace, of_trial: Recipe | None, network: "NetworkConfig"
+) -> Recipe:
+    """What the options of `retrain` name for the network, with their number of epochs.
 
     Raises:
         OptionsError: the trial's recipe without a trial, teachers without a use, or none for a
@@ -198,7 +201,7 @@ def choose_recipe(options: argparse.Namespace, of_trial: Recipe | None) -> Recip
     recipe = of_trial if options.recipe == "trial" else RECIPES[options.recipe]
     if recipe is None:
         raise OptionsError("--recipe trial needs --study")
-    recipe = set_fields(recipe, options.changes)
+    recipe = set_fields(recipe, network, options.changes)
     if options.teacher and not recipe.distill:
         raise OptionsError(
             f"--teacher has no use in the recipe {options.recipe}; {', '.join(TAUGHT)} use it"

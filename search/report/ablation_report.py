@@ -9,7 +9,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from search.ablation.effect import Effect
-from search.ablation.ideas import BASE, IDEAS
+from search.ablation.ideas import BASE, list_changes
 from search.report.page import Picture, Table, write_page
 
 HEADER: Final = (
@@ -69,8 +69,8 @@ def write_csv(path: Path, effects: Sequence[Effect]) -> None:
 
 def tabulate(effect: Effect) -> tuple[str, ...]:
     """One row of text."""
-    changes = IDEAS.get(effect.idea, {})
-    words = ", ".join(f"{name} {value}" for name, value in changes.items())
+    changes = list_changes(effect.idea).items()
+    words = ", ".join(f"{name} {value}" for name, value in changes)
     mean = f"{effect.mean:.2%}{_plus_minus(effect.standard_error)}"
     unseen = "" if effect.unseen is None else f"{effect.unseen:.2%}"
     if effect.idea == BASE:

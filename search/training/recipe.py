@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from search.errors import OptionsError
 from service.network import NetworkConfig, PlainConfig
@@ -99,6 +99,8 @@ class Recipe:
             raise ValueError("blur must be from 0 to 2")
         if self.sizes[-1][0] != 1.0 or list(self.sizes) != sorted(self.sizes):
             raise ValueError("sizes must have rising shares that end at 1.0")
+        if not all(0 < share <= 1 and 8 <= side <= 192 for share, side in self.sizes):
+            raise ValueError("sizes must have shares from 0 to 1 and sides from 8 to 192 pixels")
 
     def size_at(self, epoch: int) -> int:
         """Side in pixels of the images of an epoch, counted from 0."""
@@ -106,20 +108,21 @@ class Recipe:
         return next(size for until, size in self.sizes if share < until)
 
 
-def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """The recipe with some of its fields changed.
+def set_fields(recipe: Recipe, network: NetworkConfig, changes: Sequence[str]) -> Recipe:
+    """The recipe as `adapt` makes it for the network, with some of its fields changed.
 
     Args:
         recipe: the base.
-        changes: `name=value` each, such as `erase=0`, `optimizer=sgd` or `mirror=false`; of all
-            fields but `epochs`, which has an option of its own, and `sizes`.
+        network: to be trained by it.
+        changes: `name=value` each, such as `erase=0`, `optimizer=sgd`, `mirror=false` or
+            `sizes=0.5:32,1:48`; of all fields but `epochs`, which has an option of its own.
 
     Raises:
-        OptionsError: no such field, a value that it does not take, or another optimizer without a
-            rate.
+        OptionsError: no such field, a value that it or the network does not take, or another
+            optimizer without a rate.
     """
     kinds = get_type_hints(Recipe)
-    del kinds["epochs"], kinds["sizes"]
+    del kinds["epochs"]
     values = {}
     for text in changes:
         name, sign, value = text.partition("=")
@@ -133,12 +136,25 @@ def set_fields(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     if optimizer != recipe.optimizer and "learning_rate" not in values:
         raise OptionsError(f"--set optimizer={optimizer}: needs --set learning_rate=..., too")
     try:
-        return replace(recipe, **values)
+        changed = replace(adapt(recipe, network), **values)
     except ValueError as error:
         raise OptionsError(f"--set: {error}") from None
+    if changed != adapt(changed, network):
+        raise OptionsError(f"--set sizes: this network takes faces of {IMAGE_SIZE} pixels only")
+    return changed
+
+
+def _read_sizes(text: str) -> tuple[tuple[float, int], ...]:
+    pairs = [pair.partition(":") for pair in text.split(",")]
+    try:
+        return tuple((float(share), int(side)) for share, _, side in pairs)
+    except ValueError:
+        raise ValueError("expected share:side, such as 0.5:32,1:48") from None
 
 
 def _read_value(kind: Any, text: str) -> Any:
+    if get_origin(kind) is tuple:
+        return _read_sizes(text)
     choices = {"true": True, "false": False} if kind is bool else {c: c for c in get_args(kind)}
     if not choices:
         value = kind(text)

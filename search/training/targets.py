@@ -56,15 +56,16 @@ class Tutor(nn.Module):
         device: of the faces.
 
     Raises:
-        TrainingError: a teacher takes one size of faces only, and the recipe has several.
+        TrainingError: a teacher takes one size of faces only, and the recipe has others.
     """
 
     def __init__(self, recipe: Recipe, teachers: Sequence[nn.Module], device: torch.device) -> None:
         super().__init__()
-        if len(recipe.sizes) > 1 and not all(map(takes_any_size, teachers)):
+        sides = {side for _, side in recipe.sizes}
+        if sides != {IMAGE_SIZE} and not all(map(takes_any_size, teachers)):
             raise TrainingError(
-                f"a teacher takes faces of {IMAGE_SIZE} pixels only, and the recipe begins with "
-                "smaller ones; with --set consistent=false it is asked beforehand"
+                f"a teacher takes faces of {IMAGE_SIZE} pixels only, and the recipe has others; "
+                "with --set consistent=false it is asked beforehand"
             )
         self.share = recipe.distill
         own = [without_softening(copy.deepcopy(teacher)) for teacher in teachers]
