@@ -102,6 +102,12 @@ def build_network(config: NetworkConfig) -> nn.Module:
     return _ResidualNetwork(config)
 
 
+def sketch_network(config: NetworkConfig) -> nn.Module:
+    """The network without memory for its weights, to count them or to see their shapes."""
+    with torch.device("meta"):
+        return build_network(config)
+
+
 def split_network(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
     """The layers that see the pixels, those that do the work, and those that give the logits.
 
@@ -143,10 +149,9 @@ def count_flops(config: NetworkConfig) -> int:
     """Floating-point operations (two a multiply-add) of one forward pass on one image."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"):
-        network = build_network(config).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE))
+    network = sketch_network(config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE, device="meta"))
     flops: int = counter.get_total_flops()
     return flops
 

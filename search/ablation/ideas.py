@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-import torch
-
 from search.errors import TrainingError
 from search.training.recipe import Recipe
-from service.network import NetworkConfig, build_network
+from service.network import NetworkConfig, sketch_network
 
 BASE: Final = "base"
 """Name of the unchanged recipe among the ideas."""
@@ -107,11 +105,10 @@ def makes_difference(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:
 
 def changes_weights(network: NetworkConfig, idea: str) -> bool:
     """Whether the idea's network cannot take the weights of the unchanged one."""
-    with torch.device("meta"):
-        base, changed = (
-            {name: values.shape for name, values in build_network(config).state_dict().items()}
-            for config in (network, apply_idea(network, idea))
-        )
+    base, changed = (
+        {name: values.shape for name, values in sketch_network(config).state_dict().items()}
+        for config in (network, apply_idea(network, idea))
+    )
     return base != changed
 
 

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from service.network import NetworkConfig, build_network, count_parameters
+from service.network import NetworkConfig, count_parameters, sketch_network
 from service.preprocess import IMAGE_SIZE
 
 SILENT = (nn.Identity, nn.Flatten)
@@ -32,15 +32,14 @@ class Layer:
 def list_layers(config: NetworkConfig) -> list[Layer]:
     """The layers in the order of a forward pass, blocks as one layer."""
     shapes: dict[int, tuple[int, ...]] = {}
-    with torch.device("meta"):
-        network = build_network(config).eval()
-        leaves = list(_leaves(network))
-        for leaf in leaves:
-            leaf.register_forward_hook(
-                lambda module, _, output: shapes.update({id(module): tuple(output.shape[1:])})
-            )
-        with torch.no_grad():
-            network(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE))
+    network = sketch_network(config).eval()
+    leaves = list(_leaves(network))
+    for leaf in leaves:
+        leaf.register_forward_hook(
+            lambda module, _, output: shapes.update({id(module): tuple(output.shape[1:])})
+        )
+    with torch.no_grad():
+        network(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE, device="meta"))
     return [Layer(_title(leaf), shapes[id(leaf)], count_parameters(leaf)) for leaf in leaves]
 
 

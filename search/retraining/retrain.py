@@ -31,10 +31,10 @@ from service.artifact import (
 )
 from service.network import (
     NetworkConfig,
-    build_network,
     config_from_dict,
     count_flops,
     count_parameters,
+    sketch_network,
 )
 
 
@@ -122,8 +122,7 @@ def retrain(
 
 def tell_size(network: NetworkConfig, name: str) -> str:
     """Name, parameters and cost of a network in words."""
-    with torch.device("meta"):
-        parameters = count_parameters(build_network(network))
+    parameters = count_parameters(sketch_network(network))
     return f"{name}: {parameters:,} parameters, {count_flops(network) / 1e6:,.0f} MFLOP an image"
 
 

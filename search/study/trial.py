@@ -22,7 +22,7 @@ from search.training.checkpoint import Clock
 from search.training.memory import is_out_of_memory
 from search.training.plan import Plan, check_batches, choose_faces
 from search.training.train import fit
-from service.network import build_network, config_to_dict, count_flops, count_parameters
+from service.network import config_to_dict, count_flops, count_parameters, sketch_network
 
 
 def train_trial(
@@ -141,8 +141,7 @@ def check_cost(trial: Trial, candidate: Candidate, protocol: Protocol) -> None:
 
     How far it is beyond leads the sampler to smaller networks even where none is complete.
     """
-    with torch.device("meta"):
-        parameters = count_parameters(build_network(candidate.network))
+    parameters = count_parameters(sketch_network(candidate.network))
     flops = count_flops(candidate.network)
     facts: dict[str, Any] = {
         "parameters": parameters,
