@@ -22,7 +22,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise DeviceError(f"{name!r} is not auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
+    # PyTorch takes cpu:0, too.
+    if device.type not in ("cpu", "cuda") or name.startswith("cpu:"):
         raise DeviceError(f"{name!r} is not auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:

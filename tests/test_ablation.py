@@ -158,6 +158,11 @@ def test_recipes_and_teachers_that_do_not_fit_are_told_before_the_first_run(
     useless = replace(make_ablation(), teachers={"digest": build_network(TINY)})
     with pytest.raises(TrainingError, match="--teacher has no use"):
         run_ablation(useless, faces, faces, tmp_path, CPU)
+    plain = {"digest": build_network(NETWORKS["paper"])}
+    recipe = replace(FAST, distill=0.5, sizes=((0.5, 32), (1.0, 48)))
+    small = replace(make_ablation(("consistent",)), recipe=recipe, teachers=plain)
+    with pytest.raises(TrainingError, match="consistent: a teacher takes faces of 48 pixels only"):
+        run_ablation(small, faces, faces, tmp_path, CPU)
     assert not list(tmp_path.iterdir())
 
 

@@ -65,7 +65,7 @@ def test_what_is_blended_is_not_overwritten(
     data: Path, artifact: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = load_artifact(run).card
-    for folder in (artifact, run):
+    for folder in (artifact, run, run.parent):
         assert blend(data, artifact, run, 0.5, folder) == 1
         assert "the folder of what is blended" in capsys.readouterr().err
     assert load_artifact(run).card == before

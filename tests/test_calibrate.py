@@ -58,6 +58,13 @@ def test_the_widest_coverage_that_reaches_the_target(
     assert pick_threshold(curve, 0.8, least) == expected
 
 
+def test_the_figures_are_of_the_rounded_threshold() -> None:
+    curve = Coverage(
+        np.array([0.90008, 0.90002, 0.4]), np.array([0.5, 0.6, 1.0]), np.array([0.8, 0.7, 0.6])
+    )
+    assert pick_threshold(curve, 0.8, 0.1) == (0.9, 0.6, 0.7)
+
+
 def test_the_card_gets_the_figures_and_stays_valid(artifact: Path, data: Path) -> None:
     result = calibrate(artifact, data, torch.device("cpu"))
     card = load_artifact(artifact).card

@@ -30,8 +30,10 @@ def test_fields_are_set_by_name() -> None:
     modern = RECIPES["modern"]
     changed = set_fields(modern, COMPACT, ["erase=0", "mirror=false", "batch_size=512"])
     assert changed == replace(modern, erase=0.0, mirror=False, batch_size=512)
-    changed = set_fields(modern, COMPACT, ["optimizer=sgd", "learning_rate=0.1"])
-    assert changed == replace(modern, optimizer="sgd", learning_rate=0.1)
+    changed = set_fields(
+        modern, COMPACT, ["optimizer=sgd", "learning_rate=0.1", "weight_decay=5e-4"]
+    )
+    assert changed == replace(modern, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4)
     assert set_fields(modern, COMPACT, ["optimizer=muon"]) == modern
     assert set_fields(modern, COMPACT, []) == modern
     changed = set_fields(modern, COMPACT, ["sizes=0.9:24,1:48"])
@@ -43,6 +45,13 @@ def test_a_network_of_one_size_takes_no_others() -> None:
     assert set_fields(modern, paper, ["sizes=1:48"]) == adapt(modern, paper)
     with pytest.raises(OptionsError, match="--set sizes: this network takes faces of 48 pixels"):
         set_fields(modern, paper, ["sizes=0.5:32,1:48"])
+
+
+def test_a_decay_is_not_taken_for_a_penalty() -> None:
+    with pytest.raises(OptionsError, match="optimizer=sgd: needs --set weight_decay="):
+        set_fields(RECIPES["modern"], COMPACT, ["optimizer=sgd", "learning_rate=0.1"])
+    adamw = ["optimizer=adamw", "learning_rate=0.002"]
+    assert set_fields(RECIPES["modern"], COMPACT, adamw).weight_decay == 0.05
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,14 @@ def test_ideas_are_tried_together() -> None:
     assert apply_idea(COMPACT, both) == replace(COMPACT, squeeze=False)
     assert list_changes(both) == {"squeeze": False, "ema_decay": 0.0}
     assert list_changes(BASE) == {}
+    assert pick_ideas(COMPACT, modern, [both, "no-ema", "no-ema+no-squeeze"]) == (both, "no-ema")
+
+
+def test_an_idea_may_have_its_effect_through_another() -> None:
+    modern, both = RECIPES["modern"], "more-distill+consistent"
+    assert pick_ideas(COMPACT, modern, [both], taught=True) == (both,)
+    with pytest.raises(TrainingError, match="idea consistent changes nothing"):
+        pick_ideas(COMPACT, RECIPES["distill"], ["no-distill+consistent"], taught=True)
 
 
 @pytest.mark.parametrize(

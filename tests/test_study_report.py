@@ -1,24 +1,27 @@
 import csv
 import re
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from optuna import Trial
+from optuna import Trial, create_study
+from optuna.exceptions import StorageInternalError
 
 from search.__main__ import main
 from search.errors import StudyError
 from search.report.layers_figure import draw_layers, list_layers
-from search.report.study_figures import draw_history
+from search.report.study_figures import draw_history, with_used_choices
 from search.report.study_report import MIN_TRIALS, write_study_report, write_trials
 from search.report.study_tables import tabulate_protocol
+from search.retraining.lineage import find_trial
 from search.study.curve import read_curve
 from search.study.outcome import find_front, front_trials
 from search.study.phase import Search, digest_data
 from search.study.run import run_search
-from search.study.space import SPACES, Candidate
+from search.study.space import SPACES, Candidate, used_choices
 from search.study.storage import connect
 from search.study.study import Protocol, find_study, open_study
 from search.study.trial import check_cost
@@ -63,6 +66,45 @@ def test_a_few_trials_have_no_importances(tmp_path: Path) -> None:
     page = write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
     assert not (tmp_path / "out" / "importances.png").exists()
     assert "Told from 20 complete trials on; this study has 2." in page.read_text()
+
+
+def test_importances_are_of_choices_that_a_network_has(tmp_path: Path) -> None:
+    storage = str(tmp_path / "s.db")
+    fill(storage, 12)
+    study, _ = find_study(connect(storage), "s")
+    shown = with_used_choices(study).trials
+    assert [trial.params for trial in shown] == [used_choices(trial) for trial in study.trials]
+    assert shown[0].distributions.keys() == shown[0].params.keys()
+    assert any(trial.params != one.params for trial, one in zip(shown, study.trials, strict=True))
+
+
+def test_the_history_is_in_the_order_in_which_trials_were_begun(tmp_path: Path) -> None:
+    storage = str(tmp_path / "s.db")
+    fill(storage, 3)
+    study, _ = find_study(connect(storage), "s")
+    first, *others = study.trials
+    # As of a slot that was begun later than those after it.
+    first.datetime_start = datetime.max
+    late = create_study()
+    late.add_trials([first, *others])
+    (dots,) = draw_history(late).axes[0].collections
+    drawn = [value for _, value in np.asarray(dots.get_offsets()).tolist()]
+    assert drawn == pytest.approx([trial.value for trial in (*others, first)])
+
+
+def test_a_storage_that_is_lost_ends_a_report_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise StorageInternalError("gone")
+
+    fill(str(tmp_path / "s.db"), 1)
+    for name in ("search.report.study_report", "search.retraining.lineage"):
+        monkeypatch.setattr(f"{name}.find_study", lose)
+    with pytest.raises(StudyError, match="the storage was lost: gone"):
+        write_study_report(str(tmp_path / "s.db"), "s", tmp_path / "out")
+    with pytest.raises(StudyError, match="the storage was lost: gone"):
+        find_trial(str(tmp_path / "s.db"), "s")
 
 
 def test_the_history_leaves_out_what_was_too_large(tmp_path: Path) -> None:

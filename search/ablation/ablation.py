@@ -1,4 +1,4 @@
-"""An ablation: a network and recipe and variations of them over several seeds, each idea alone."""
+"""An ablation: a network and recipe and variations of them, over several seeds."""
 
 import statistics
 import time
@@ -20,6 +20,7 @@ from search.errors import DivergedError, TrainingError
 from search.training.machine import name_machine
 from search.training.plan import Plan, choose_faces
 from search.training.recipe import Recipe
+from search.training.targets import check_sizes
 from search.training.train import fit
 from search.training.training_progress import TrainingProgress
 from service.network import NetworkConfig
@@ -135,13 +136,20 @@ def check_teachers(ablation: Ablation) -> None:
     """Refuse recipes that learn from teachers without any, and teachers without a use.
 
     Raises:
-        TrainingError: one of both.
+        TrainingError: one of both, or as `check_sizes`; the message names the idea.
     """
     taught = [name for name in (BASE, *ablation.ideas) if apply_idea(ablation.recipe, name).distill]
     if taught and not ablation.teachers:
         raise TrainingError(f"{', '.join(taught)} learns from teachers; give --teacher")
     if ablation.teachers and not taught:
         raise TrainingError("--teacher has no use: no recipe here learns from one")
+    for name in taught:
+        recipe = apply_idea(ablation.recipe, name)
+        if recipe.consistent:
+            try:
+                check_sizes(recipe, list(ablation.teachers.values()))
+            except TrainingError as error:
+                raise TrainingError(f"{name}: {error}") from None
 
 
 def make_plans(ablation: Ablation, train: Faces) -> dict[Run, Plan]:

@@ -73,17 +73,10 @@ def pick_ideas(
         TrainingError: there is no such idea, it changes nothing in this network and recipe, its
             network cannot take the weights, or two that are tried together change the same field.
     """
-    for together in names:
-        for name in together.split(TOGETHER):
-            if name not in IDEAS:
-                raise TrainingError(f"no idea {name}; there are: {', '.join(IDEAS)}")
-            if not makes_difference(network, recipe, name):
-                raise TrainingError(f"idea {name} changes nothing in this network and recipe")
-            if started and changes_weights(network, name):
-                raise TrainingError(f"idea {name} has other weights than those of --start-from")
-        changed = [field for name in together.split(TOGETHER) for field in IDEAS[name]]
-        if len(changed) > len(set(changed)):
-            raise TrainingError(f"ideas {together} change the same field; try one after the other")
+    for name in names:
+        check_idea(network, recipe, name)
+        if started and changes_weights(network, name):
+            raise TrainingError(f"idea {name} has other weights than those of --start-from")
     found = [
         name
         for name in IDEAS
@@ -91,7 +84,31 @@ def pick_ideas(
         and (taught or not apply_idea(recipe, name).distill)
         and not (started and changes_weights(network, name))
     ]
-    return tuple(dict.fromkeys(names)) or tuple(found)
+    distinct: dict[frozenset[str], str] = {}
+    for name in names:
+        distinct.setdefault(frozenset(name.split(TOGETHER)), name)
+    return tuple(distinct.values()) or tuple(found)
+
+
+def check_idea(network: NetworkConfig, recipe: Recipe, idea: str) -> None:
+    """Refuse an idea that cannot be tried, alone or together with others.
+
+    Raises:
+        TrainingError: there is no such idea, it changes nothing, or two change the same field.
+    """
+    parts = idea.split(TOGETHER)
+    for part in parts:
+        if part not in IDEAS:
+            raise TrainingError(f"no idea {part}; there are: {', '.join(IDEAS)}")
+    changed = [field for part in parts for field in IDEAS[part]]
+    if len(changed) > len(set(changed)):
+        raise TrainingError(f"ideas {idea} change the same field; try one after the other")
+    for part in parts:
+        # An idea may have its effect through another one.
+        others = TOGETHER.join(other for other in parts if other != part) or BASE
+        rest = apply_idea(network, others), apply_idea(recipe, others)
+        if not makes_difference(*rest, part):
+            raise TrainingError(f"idea {part} changes nothing in this network and recipe")
 
 
 def makes_difference(network: NetworkConfig, recipe: Recipe, idea: str) -> bool:

@@ -119,6 +119,9 @@ def pick_threshold(curve: Coverage, target: float, least: float) -> tuple[float,
     if not len(reached):
         return 1.0, 0.0, 0.0
     row = reached[-1]
-    # Rounded down, so that the face which set the threshold is still answered.
-    threshold = np.floor(curve.threshold[row] * 1e4) / 1e4 if row + 1 < len(curve.threshold) else 0
+    if row + 1 == len(curve.threshold):
+        return 0.0, float(curve.coverage[row]), float(curve.accuracy[row])
+    # Rounded down, so that the face which set the threshold is still answered; so may be others.
+    threshold = np.floor(curve.threshold[row] * 1e4) / 1e4
+    row = np.flatnonzero(curve.threshold >= threshold)[-1]
     return float(threshold), float(curve.coverage[row]), float(curve.accuracy[row])

@@ -13,10 +13,11 @@ from matplotlib.ticker import (
     NullFormatter,
     StrMethodFormatter,
 )
-from optuna import Study
+from optuna import Study, create_study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from search.study.curve import read_curve
 from search.study.outcome import find_front, is_interrupted, read_accuracy
@@ -48,7 +49,8 @@ def draw_epochs(best: list[FrozenTrial]) -> Figure:
 
 def draw_history(study: Study) -> Figure:
     """Last accuracy of every trial that was trained, and the best complete one so far."""
-    trials = study.get_trials(deepcopy=False)
+    # A slot's next trial goes on before others with lower numbers that wait.
+    trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: str(trial.datetime_start))
     trained = [trial for trial in trials if read_curve(trial) and not is_interrupted(trial)]
     last = np.array([list(read_curve(trial).values())[-1] for trial in trained])
     figure = Figure(figsize=(8, 4))
@@ -99,7 +101,7 @@ def draw_importances(study: Study) -> Figure:
         # Experimental, and with a target it says each time that low values count as good.
         warnings.simplefilter("ignore")
         found = get_param_importances(
-            study,
+            with_used_choices(study),
             evaluator=PedAnovaImportanceEvaluator(),
             target=lambda trial: -read_accuracy(trial),
         )
@@ -109,6 +111,18 @@ def draw_importances(study: Study) -> Figure:
     axis.barh(names, [found[name] for name in names])
     axis.set(xlabel="importance")
     return figure
+
+
+def with_used_choices(study: Study) -> Study:
+    """The complete trials, each with the choices alone that its network shows, in memory."""
+    shown = create_study(
+        storage=InMemoryStorage(), directions=study.directions, study_name=study.study_name
+    )
+    for trial in study.get_trials(deepcopy=True, states=(TrialState.COMPLETE,)):
+        trial.params = used_choices(trial)
+        trial.distributions = {name: trial.distributions[name] for name in trial.params}
+        shown.add_trial(trial)
+    return shown
 
 
 def draw_slices(trials: list[FrozenTrial], columns: int = 4) -> Figure:

@@ -38,7 +38,7 @@ from search.study.outcome import (
     tell_reason,
     tell_state,
 )
-from search.study.storage import connect
+from search.study.storage import connect, lost_storage_told
 from search.study.study import Protocol, find_study
 from service.network import config_from_dict
 
@@ -49,6 +49,7 @@ MIN_TRIALS: Final = 20
 """Complete trials from which importances say something: PED-ANOVA looks at the best tenth."""
 
 
+@lost_storage_told()
 def write_study_report(storage: str, name: str, out: Path) -> Path:
     """Write `report.html`, its pictures, `trials.csv` and `confirmation.csv` into `out`.
 

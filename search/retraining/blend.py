@@ -11,6 +11,7 @@ from typing import Final
 import torch
 
 from search.errors import OptionsError
+from search.retraining.overwriting import is_of_run
 from search.training.history import copy_history
 from service.artifact import load_artifact, save_artifact
 from service.network import config_from_dict
@@ -38,12 +39,12 @@ def blend(start: Path, run: Path, share: float, out: Path) -> None:
     Raises:
         ArtifactError: one of both does not pass its checks, or `out` cannot be written.
         OptionsError: the run did not start there, or is a blend itself; the share is not between
-            0 and 1; or `out` is the folder of one of both.
+            0 and 1; or `out` is the folder of one of both, or of its training.
         OSError: the curve cannot be copied.
     """
     if not 0 < share < 1:
         raise OptionsError(f"--share {share:g}: expected between 0 and 1")
-    if out.resolve() in (start.resolve(), run.resolve()):
+    if is_of_run(out, (start, run)):
         raise OptionsError(f"--out {out}: the folder of what is blended")
     first, last = load_artifact(start), load_artifact(run)
     if last.card.get("start_from") != first.card["weights_sha256"]:

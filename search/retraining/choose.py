@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from search.errors import OptionsError
 from search.evaluation.scores import standard_error
+from search.retraining.overwriting import is_of_run
 from search.training.history import copy_history
 from service.artifact import WEIGHTS_FILE, load_artifact, write_card, write_whole
 
@@ -33,8 +34,7 @@ def choose(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         OptionsError: as `check_runs`, or `out` is a run's folder.
         OSError: the copy cannot be written.
     """
-    folders = [folder.resolve() for folder in runs]
-    if out.resolve() in {*folders, *(folder.parent for folder in folders)}:
+    if is_of_run(out, runs):
         raise OptionsError(f"--out {out}: the folder of a run")
     cards = [load_artifact(folder).card for folder in runs]
     check_runs(runs, cards)

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from search.study.confirmation import Confirmed, find_confirmation, pick_trial, rank_confirmed
 from search.study.outcome import read_accuracy
 from search.study.slots import count_settled
-from search.study.storage import connect
+from search.study.storage import connect, lost_storage_told
 from search.study.study import find_study
 from search.training.recipe import Recipe, recipe_from_dict
 from service.network import NetworkConfig, config_from_dict
@@ -34,6 +34,7 @@ class Chosen:
     lineage: dict[str, Any]
 
 
+@lost_storage_told()
 def find_trial(storage: str, name: str, number: int | None = None) -> Chosen:
     """A trial of a study, by default the best confirmed one, or the best where none is.
 

@@ -144,7 +144,7 @@ def lost_storage_told() -> Iterator[None]:
     try:
         yield
     except STORAGE_ERRORS as error:
-        words = "finished trials are kept in it; run the same command again to resume"
+        words = "finished trials are kept in it; run the same command again"
         raise StudyError(f"the storage was lost: {_first_line(error)}; {words}") from None
 
 

@@ -12,7 +12,7 @@ from search.study.storage import find_file
 from search.training.checkpoint import read_checkpoint
 
 INTERVAL: Final = 60.0
-"""Seconds of training that a killed worker may lose; a stopped one loses none."""
+"""Least seconds between the epochs that are kept; a worker that is told to stop keeps its steps."""
 
 
 def find_folder(storage: str, study: str) -> Path | None:

@@ -82,7 +82,8 @@ def run_trial(study: Study, storage: RDBStorage, trial: Trial, objective: Object
         with suppress(UpdateFinishedTrialError, *STORAGE_ERRORS):
             if isinstance(error, (*STOPPED, *STORAGE_ERRORS)):
                 trial.set_user_attr("interrupted", True)
-            study.tell(trial, state=TrialState.FAIL)
+            # With its own error for one that has ended, Optuna would hide what went wrong.
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
 
 

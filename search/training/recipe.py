@@ -119,7 +119,7 @@ def set_fields(recipe: Recipe, network: NetworkConfig, changes: Sequence[str]) -
 
     Raises:
         OptionsError: no such field, a value that it or the network does not take, or another
-            optimizer without a rate.
+            optimizer without a rate, or without a decay of its kind.
     """
     kinds = get_type_hints(Recipe)
     del kinds["epochs"]
@@ -135,6 +135,9 @@ def set_fields(recipe: Recipe, network: NetworkConfig, changes: Sequence[str]) -
     optimizer = values.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer and "learning_rate" not in values:
         raise OptionsError(f"--set optimizer={optimizer}: needs --set learning_rate=..., too")
+    if (optimizer == "sgd") != (recipe.optimizer == "sgd") and "weight_decay" not in values:
+        # A penalty is worth far more than the same number decoupled.
+        raise OptionsError(f"--set optimizer={optimizer}: needs --set weight_decay=..., too")
     try:
         changed = replace(adapt(recipe, network), **values)
     except ValueError as error:

@@ -47,6 +47,20 @@ def make_targets(
     return torch.lerp(targets, torch.stack(answers).mean(0), recipe.distill)
 
 
+def check_sizes(recipe: Recipe, teachers: Sequence[nn.Module]) -> None:
+    """Refuse teachers that cannot answer for the faces of a recipe that is consistent.
+
+    Raises:
+        TrainingError: a teacher takes one size of faces only, and the recipe has others.
+    """
+    sides = {side for _, side in recipe.sizes}
+    if sides != {IMAGE_SIZE} and not all(map(takes_any_size, teachers)):
+        raise TrainingError(
+            f"a teacher takes faces of {IMAGE_SIZE} pixels only, and the recipe has others; "
+            "where it is not consistent a teacher is asked beforehand"
+        )
+
+
 class Tutor(nn.Module):
     """The teachers of a recipe that is consistent.
 
@@ -56,17 +70,12 @@ class Tutor(nn.Module):
         device: of the faces.
 
     Raises:
-        TrainingError: a teacher takes one size of faces only, and the recipe has others.
+        TrainingError: as `check_sizes`.
     """
 
     def __init__(self, recipe: Recipe, teachers: Sequence[nn.Module], device: torch.device) -> None:
         super().__init__()
-        sides = {side for _, side in recipe.sizes}
-        if sides != {IMAGE_SIZE} and not all(map(takes_any_size, teachers)):
-            raise TrainingError(
-                f"a teacher takes faces of {IMAGE_SIZE} pixels only, and the recipe has others; "
-                "with --set consistent=false it is asked beforehand"
-            )
+        check_sizes(recipe, teachers)
         self.share = recipe.distill
         own = [without_softening(copy.deepcopy(teacher)) for teacher in teachers]
         self.teachers = nn.ModuleList(own).requires_grad_(False)
