@@ -1,9 +1,12 @@
 """What uvicorn serves each connection by: its own protocol, with limits that it lacks."""
 
+from typing import Any
+
 from uvicorn.config import HTTP_PROTOCOLS
 
 from service.server.connections import Connections, WatchedConnection
 from service.server.overload import Overload, RefusingConnection
+from service.server.request_parser import RequestParser
 
 
 class Protocol(WatchedConnection, RefusingConnection):
@@ -13,10 +16,24 @@ class Protocol(WatchedConnection, RefusingConnection):
     is none.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parser = RequestParser(self)  # type: ignore[assignment]  # has what uvicorn calls
+
+    def on_headers_complete(self) -> None:
+        """Begin the answer."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def _should_upgrade(self) -> bool:
         return False
 
-    # The parser reads nothing that comes after such a request.
+    # The parser reads nothing that comes after a request to a proxy.
     def _unsupported_upgrade_warning(self) -> None:
         if self.cycle is not None:
             self.cycle.keep_alive = False
