@@ -17,12 +17,14 @@ import bentoml
 
 from service.log import LOG, configure_log, flush_log, set_log_level
 from service.server.log_writer import LogWriter
+from service.server.parent import insist_on_leaving, leave_with_parent
 from service.server.restarts import note_start
 
 if not IS_PARENT:
     configure_log(LogWriter(sys.stdout.fileno()))
     # Before anything that can fail: one that dies while it loads is to be told of, too.
     note_start(shared_folder(), bentoml.server_context.worker_index)
+    leave_with_parent()
 
 try:
     prepare_tracing()
@@ -43,11 +45,10 @@ from service.inference.predictor import Predictor
 from service.reading import images
 from service.routes.application import make_app
 from service.server.connections import Connections, raise_file_limit
-from service.server.drain import drain_on_sigterm, leave_with_parent
+from service.server.drain import drain_on_sigterm
 from service.server.garbage import spare_what_is_loaded
 from service.server.in_use import read_in_use
 from service.server.overload import Overload
-from service.server.parent import insist_on_leaving
 from service.server.protocol import set_protocol
 from service.server.swapper import Swapper
 from service.server.watchdog import watch
@@ -185,7 +186,6 @@ class FacialEmotion:
         metrics.show_build()
         metrics.show_model(APP.state.backend.model)
         drain_on_sigterm(APP.state.health, SETTINGS.drain_seconds, SETTINGS.grace_seconds)
-        leave_with_parent()
         join_others()
         CONNECTIONS.watch()
         APP.state.swapper = Swapper(APP)

@@ -11,7 +11,7 @@ RETRY_AFTER: Final = "1"
 """Seconds, in the answers of 429 and 503 that do not know better."""
 
 _CLOSING: Final = (408, 413, 414, 431)
-"""After these the rest of the request is not read, so the connection cannot go on."""
+"""After these the connection ends: mostly some of the request is not read."""
 
 GONE: Final = 499
 """nginx's status of a request whose client hung up, which nobody reads."""
@@ -122,6 +122,11 @@ def unavailable(message: str) -> RequestError:
 def busy() -> RequestError:
     """503: as much is in work as the worker takes."""
     return unavailable("The service is busy: it has all the work it takes.")
+
+
+def stalled() -> RequestError:
+    """503: a forward pass has begun and does not end."""
+    return RequestError(503, "stalled", "The network hangs.")
 
 
 def late() -> RequestError:

@@ -2,6 +2,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service import metrics
+from service.server.overload import HEAVY
 from service.version import VERSION
 from tests.live import ROOT
 
@@ -19,6 +20,13 @@ def test_the_first_swap_is_a_rise_from_zero() -> None:
     for outcome in ("taken", "refused", "unchanged"):
         labels = {"outcome": outcome}
         assert REGISTRY.get_sample_value("emotion_reloads_total", labels) is not None
+
+
+def test_the_first_error_is_a_rise_from_zero() -> None:
+    for route in HEAVY:
+        for status in ("500", "503"):
+            labels = {"route": route, "status": status}
+            assert REGISTRY.get_sample_value("emotion_requests_total", labels) is not None
 
 
 @pytest.mark.parametrize(("named", "shown"), [("abc123", "abc123"), ("", "unknown")])

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from service.server import shared_folder
 from tests.live import ROOT
 
 VARIABLE = "FACIAL_EMOTION_FOLDER"
@@ -42,6 +44,23 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return Path(process.stdout.readline().strip()), process
 
         yield run
+
+
+@pytest.mark.parametrize(
+    ("user", "managed", "kept"),
+    [(0, True, True), (999, True, True), (1000, True, False), (10001, False, True)],
+)
+def test_a_logout_removes_nothing(
+    user: int, managed: bool, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, systemd = tmp_path / "memory", tmp_path / "systemd"
+    memory.mkdir()
+    if managed:
+        systemd.mkdir()
+    monkeypatch.setattr(shared_folder, "_MEMORY", str(memory))
+    monkeypatch.setattr(shared_folder, "_SYSTEMD", str(systemd))
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    assert shared_folder.find_place() == (memory if kept else Path(tempfile.gettempdir()))
 
 
 def kill(process: "subprocess.Popen[str]") -> None:

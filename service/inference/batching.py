@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import metrics
-from service.errors import late, unavailable
+from service.errors import late, stalled, unavailable
 from service.inference.forward import Predict
 from service.log import LOG
 
@@ -151,7 +151,7 @@ class Batcher:
         if self._stopping:
             raise unavailable("The server is shutting down.")
         if self.running_seconds > self.stall_seconds:
-            raise unavailable("The network does not answer.")
+            raise stalled()
 
     async def _run(self) -> None:
         while not (self._stopping and not self._queue):

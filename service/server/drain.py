@@ -48,22 +48,6 @@ def drain_on_sigterm(health: Health, drain_seconds: float, grace_seconds: float)
     signal.signal(signal.SIGTERM, begin)
 
 
-def leave_with_parent() -> None:
-    """Have this worker ask itself to leave once its parent is gone.
-
-    A parent that was killed cannot tell its workers, and they would keep the port.
-    """
-    parent = os.getppid()
-
-    def follow() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        LOG.warning("the parent process is gone; leaving")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
 def _leave() -> None:
     def tell() -> None:
         LOG.error("the grace time is over; leaving with work unfinished")

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from service import metrics
-from service.errors import RequestError
+from service.errors import RequestError, stalled
 from service.inference.batching import Batcher
 from service.preprocess import IMAGE_SIZE
 
@@ -32,7 +32,7 @@ class Health:
                 are none any more.
         """
         if batcher.ended or batcher.running_seconds > PATIENCE * batcher.stall_seconds:
-            raise _stalled()
+            raise stalled()
 
     async def check_ready(self, batcher: Batcher) -> None:
         """Refuse when requests should go elsewhere.
@@ -46,7 +46,7 @@ class Health:
             if self.draining:
                 raise RequestError(503, "draining", "The server is shutting down.")
             if batcher.ended or batcher.running_seconds > batcher.stall_seconds:
-                raise _stalled()
+                raise stalled()
             if batcher.failed:
                 await self._try_network(batcher)
         except RequestError:
@@ -60,8 +60,4 @@ class Health:
             async with asyncio.timeout(batcher.stall_seconds):
                 await batcher.submit(blank)
         except TimeoutError:
-            raise _stalled() from None
-
-
-def _stalled() -> RequestError:
-    return RequestError(503, "stalled", "The network hangs.")
+            raise stalled() from None

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 HEAVY: Final = frozenset({"/predict", "/predict_batch", "/explain"})
 """The paths that ask for the network; all others are answered even then."""
 
+# A rise from nothing is none to Prometheus: the first error would not be seen.
+for _path in HEAVY:
+    for _status in (500, 503):
+        metrics.REQUESTS.labels(_path, _status)
+
 HOLD_SECONDS: Final = 0.05
 """A busy worker's event loop is some tens of milliseconds late; together below 0.1 s."""
 

@@ -1,11 +1,16 @@
 """BentoML's parent process, which starts the workers and ends them."""
 
+import os
 import signal
+import threading
+import time
 from typing import Any, Final
 
 # Part of BentoML, which is pinned; one method is replaced in place, since BentoML makes the object.
 from circus.client import make_json
 from circus.sighandler import SysHandler
+
+from service.log import LOG
 
 _PAUSE: Final = 0.2
 """Seconds until it is asked again."""
@@ -32,3 +37,20 @@ def insist_on_leaving() -> None:
     # ignored, as under nohup.
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     SysHandler.handle_hup = (lambda _: None) if ignored else leave
+
+
+def leave_with_parent() -> None:
+    """Have this worker ask itself to leave once its parent is gone.
+
+    A parent that was killed cannot tell its workers, and they would keep the port. Call it first of
+    all: what took the place of one that is gone by then would be taken for the parent.
+    """
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        LOG.warning("the parent process is gone; leaving")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -16,6 +16,10 @@ from typing import Final
 
 _VARIABLE: Final = "FACIAL_EMOTION_FOLDER"
 _MEMORY: Final = "/dev/shm"
+_SYSTEMD: Final = "/run/systemd/system"
+"""Where systemd is the system's manager, and not in a container."""
+_FIRST_PERSON: Final = 1000
+"""Least number of an account that is a person's to systemd."""
 _PREFIX: Final = "emotion-workers-"
 
 
@@ -31,12 +35,23 @@ def take_folder() -> bool:
         # BentoML makes a temporary folder whenever a worker starts; on a full disk none came back.
         tempfile.tempdir = str(folder)
         return False
-    place = Path(_MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir())
+    place = find_place()
     _remove_left(place)
     folder = _make_held(place)
     os.environ[_VARIABLE] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return True
+
+
+def find_place() -> Path:
+    """Where the folder is to be: in memory where it can be, and where it stays.
+
+    systemd removes what a person's account has there when it logs out for the last time
+    (`RemoveIPC` in logind.conf), also from a server that stays; not what a system's account has.
+    """
+    removed = os.getuid() >= _FIRST_PERSON and Path(_SYSTEMD).is_dir()
+    kept = os.access(_MEMORY, os.W_OK) and not removed
+    return Path(_MEMORY if kept else tempfile.gettempdir())
 
 
 def shared_folder() -> Path | None:
