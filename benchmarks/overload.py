@@ -10,8 +10,6 @@ many good answers a second as 90 % of the peak, a bounded p99 of the accepted, a
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 from benchmarks.bodies import make_images, write_bodies
 from benchmarks.load import run_wrk
 from benchmarks.open_loop import ask_at, make_request, run_fast
+from benchmarks.provenance import tell_provenance
 from tests.live import make_store, running
 
 PROBES_A_SECOND: Final = 10
@@ -42,7 +41,7 @@ def run(connections: int, seconds: int, home: Path) -> dict[str, Any]:
         load = flood.result()
     refused = answers.refused_milliseconds or [0.0]
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **tell_provenance(),
         "connections": connections,
         "peak": peak,
         "asked_times_peak": (load.requests + load.refused) / load.seconds / peak,

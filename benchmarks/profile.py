@@ -10,7 +10,6 @@ each sample going to the innermost frame that a part names.
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import psutil
 
 from benchmarks.bodies import make_images, write_bodies
 from benchmarks.load import run_wrk
+from benchmarks.provenance import tell_provenance
 from benchmarks.serve import OURS, SERVERS, started
 
 THREADS: Final = {"predict": "network", "decode": "decoding", "MainThread": "event loop"}
@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     parts = divide(samples)
     loop = 1000 * kinds["event loop"] / load.requests
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **tell_provenance(),
         "connections": options.connections,
         "requests_per_second": load.rate,
         "cpu_ms": {name: 1000 * seconds / load.requests for name, seconds in kinds.items()},

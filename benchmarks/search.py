@@ -9,8 +9,6 @@ on the same share of the faces; hours are for whole trials.
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,6 +20,7 @@ import optuna
 import torch
 from optuna import Trial
 
+from benchmarks.provenance import tell_provenance
 from benchmarks.train import measure_peak, prepare_plain
 from search.config import PRESETS, Space
 from search.data.faces import Faces, drop_duplicates
@@ -72,10 +71,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             for name, value in found.items():
                 seconds[name].append(value)
     hours = {name: 3600 * options.trials / (whole * sum(seconds[name])) for name in seconds}
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "preset": options.preset,
-        "machine": gpu or f"{os.cpu_count()} cores, {platform.machine()}",
+        **tell_provenance(device),
         "torch": torch.__version__,
         "trials_an_hour": hours,
         "ratio": hours["search"] / hours["plain"],

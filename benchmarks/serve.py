@@ -12,7 +12,6 @@ is what to quote. All share the cores with wrk.
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import httpx
 from benchmarks.bare import measure_bare
 from benchmarks.bodies import make_images, make_photos, write_bodies
 from benchmarks.load import run_wrk
+from benchmarks.provenance import tell_provenance
 from benchmarks.serve_report import draw_chart, format_table
 from benchmarks.tree import Tree
 from tests.live import free_port, make_store
@@ -181,7 +181,7 @@ def main() -> None:
     labels = [found.pop("labels") for turn in rounds for found in turn.values()]
     agree = sum(column.count(column[0]) == len(column) for column in zip(*labels, strict=True))
     result = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **tell_provenance(),
         "images_with_one_label": f"{agree} of {len(images)}",
         "bare_images_per_second": statistics.median(bare),
         "servers": merge(rounds),

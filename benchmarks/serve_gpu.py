@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from benchmarks.bodies import make_images, write_bodies
 from benchmarks.load import run_wrk
 from benchmarks.tree import Tree
+from search.training.plan import current_commit
 from service.artifact import load_artifact
 from service.inference.golden import draw_golden
 from service.inference.predictor import Predictor, fold_norms, to_probabilities
@@ -239,7 +240,8 @@ def describe_machine(device: str) -> str:
 def add_result(path: Path, step: str, figures: dict[str, Any], machine: str | None) -> None:
     """Put a step's figures and its command into the file."""
     result = json.loads(path.read_text()) if path.exists() else {"commands": []}
-    result["commands"].append(" ".join(["python -m benchmarks.serve_gpu", *sys.argv[1:]]))
+    command = " ".join(["python -m benchmarks.serve_gpu", *sys.argv[1:]])
+    result["commands"].append(f"{command}  # at {current_commit()}")
     if machine:
         result["machine"] = machine
     result[step] = figures

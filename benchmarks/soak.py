@@ -8,8 +8,6 @@ but 200 (and 4xx for the broken ones) may come back and memory must stay flat.
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from collections import Counter
@@ -20,6 +18,7 @@ import httpx
 
 from benchmarks.bodies import make_images
 from benchmarks.open_loop import ask_at, ask_hard, make_request, run_fast
+from benchmarks.provenance import tell_provenance
 from benchmarks.tree import memory_of
 from tests.live import ROOT, make_store, running
 
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         scrape = httpx.get(f"{address}/metrics").text
     assert "emotion_predictions_total" in scrape
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **tell_provenance(),
         "capacity": capacity,
         "rate": rate,
         "statuses": {str(status): count for status, count in sorted(statuses.items())},

@@ -10,7 +10,6 @@ down slows both; the ratio of the medians is what to quote.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.provenance import tell_provenance
 from search.config import NETWORKS, RECIPES
 from search.data.faces import Faces
 from search.data.splits import load_split
@@ -151,10 +151,9 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
     medians = {name: statistics.median(values[1:]) for name, values in found.items()}
     # A backward pass costs twice a forward pass.
     flops = 3 * count_flops(config) * medians["engine"]
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "network": options.network,
-        "machine": gpu or f"{torch.get_num_threads()} cores, {platform.machine()}",
+        **tell_provenance(device),
         "torch": torch.__version__,
         "compiled": options.compile,
         "images": len(faces),
