@@ -57,6 +57,4 @@ EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
-# Longer than the 60 s of common proxies: they would send into a connection that closes.
-CMD ["bentoml", "serve", "service.app:FacialEmotion", "--host", "0.0.0.0", "--port", "3000", \
-     "--timeout-keep-alive", "75"]
+CMD ["bentoml", "serve", "service.app:FacialEmotion", "--host", "0.0.0.0", "--port", "3000"]

@@ -29,7 +29,7 @@ help: ## Show the targets
 serve: model ## Serve on port 3000 of this machine alone (PORT=..., HOST=0.0.0.0 for others, too), from nothing
 	@why=$$($(BIN)/python -c "import socket; socket.create_server(('$(HOST)', $(PORT))).close()" 2>&1) || { why=$${why##*: }; \
 		echo "error: port $(PORT) of $(HOST): $${why% (while*}; another: make serve PORT=..., HOST=..."; exit 1; }
-	$(BIN)/bentoml serve service.app:FacialEmotion --host $(HOST) --port $(PORT) --timeout-keep-alive 75
+	$(BIN)/bentoml serve service.app:FacialEmotion --host $(HOST) --port $(PORT)
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there
 	@tag=$$($(BIN)/python -m search publish --if-new) && echo "shipped model in the store: $$tag"

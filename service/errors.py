@@ -10,8 +10,9 @@ from service import metrics
 RETRY_AFTER: Final = "1"
 """Seconds, in the answers of 429 and 503 that do not know better."""
 
-_CLOSING: Final = (408, 413, 414, 431)
-"""After these the connection ends: mostly some of the request is not read."""
+_CLOSING: Final = (408, 414, 431)
+"""After these the rest of the request is not read, so the connection cannot go on. Not after 413: a
+client that still sends its body would be reset before it reads the answer."""
 
 GONE: Final = 499
 """nginx's status of a request whose client hung up, which nobody reads."""

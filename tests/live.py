@@ -42,9 +42,7 @@ def run_tool(
 
 
 def serve_command(port: int, served: str = "service.app:FacialEmotion") -> list[str]:
-    # As `make serve` and the image do; after BentoML's 5 s a client's next request may be lost.
-    patience = ("--timeout-keep-alive", "75")
-    return ["-m", "bentoml", "serve", served, "--port", str(port), *patience]
+    return ["-m", "bentoml", "serve", served, "--port", str(port)]
 
 
 def free_port() -> int:

@@ -139,6 +139,19 @@ def test_who_asks_for_another_protocol_is_answered_over_http(protocol: bytes) ->
     serve(work)
 
 
+def test_a_connection_is_idle_once_a_body_is_there_that_nobody_waited_for() -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        reader, writer = await connect()
+        writer.write(HEAD.replace(b"GET", b"POST") + b"Content-Length: 200000\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+        writer.write(bytes(200_000))
+        await asyncio.sleep(3 * LIMIT)
+        await ask((reader, writer))
+        writer.close()
+
+    serve(work)
+
+
 def test_idle_and_busy_connections_are_kept() -> None:
     async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
         streams = await connect()

@@ -163,3 +163,22 @@ def test_many_maps_leave_room_for_predictions() -> None:
         assert (await client.post(path, files=image)).status_code == 200
 
     with_client(Settings(max_requests=MAX_EXPLAINS + 4), work)
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "kind"),
+    [
+        ("application/json", "", "application/json"),
+        ("application/json", "?format=png", "image/png"),
+        ("application/json, image/png", "", "image/png"),
+        ("application/json, text/plain, */*", "", "image/png"),
+        ("", "?format=json", "application/json"),
+    ],
+)
+def test_who_takes_json_alone_gets_it(accept: str, query: str, kind: str) -> None:
+    async def work(client: httpx.AsyncClient, app: Starlette) -> None:
+        headers, files = {"accept": accept}, {"image": encode(FACE)}
+        answer = await client.post(f"/explain{query}", files=files, headers=headers)
+        assert answer.headers["content-type"] == kind
+
+    with_client(Settings(), work)

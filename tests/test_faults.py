@@ -1,5 +1,6 @@
 """A real server under attack and with its processes killed."""
 
+import http.client
 import os
 import re
 import select
@@ -59,6 +60,18 @@ def server(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     }
     with running(variables) as (address, process):
         yield address, process.pid
+
+
+def test_who_sends_too_much_can_read_why(server: tuple[str, int]) -> None:
+    host, port = server[0].removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    # It reads no answer before all of its body is sent, as most clients do.
+    for _ in range(2):
+        connection.request("POST", "/predict", bytes(40 * 2**20), {"Content-Type": "image/png"})
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert b"body_too_large" in answer.read()
+    connection.close()
 
 
 def test_a_stalled_body_gets_408(server: tuple[str, int]) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from service.errors import RequestError
 from service.reading import images
-from service.reading.formats import MAX_CHUNKS, MAX_SCANS
+from service.reading.formats import MAX_CHUNKS, MAX_SCANS, check
 from service.reading.images import Limits, NotQuickError, decode_face, decode_picture
 from tests.conftest import encode
 
@@ -198,6 +198,38 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     scan = content[content.rindex(b"\xff\xda") : -2]
     assert face_of(content[:-2] + scan * 10 + b"\xff\xd9").shape == (48, 48)
     assert refusal(content[:-2] + scan * MAX_SCANS + b"\xff\xd9") == (422, "invalid_image")
+
+
+def test_what_lies_behind_a_jpeg_is_not_looked_at() -> None:
+    # As the video of a phone's moving photo.
+    content = encode(gradient(), "JPEG")
+    video = np.random.default_rng(0).integers(0, 256, 6 * 2**20, np.uint8).tobytes()
+    assert video.count(b"\xff\xda") > MAX_SCANS
+    assert np.array_equal(face_of(content + video), face_of(content))
+
+
+def test_scans_hidden_from_who_walks_over_segments_are_counted() -> None:
+    content = encode(gradient(), "JPEG", progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    many = scan * (MAX_SCANS + 1)
+    # libjpeg passes over a reserved marker where it waits for a restart, without a length.
+    reserved = b"\xff\x02" + (len(many) + 2).to_bytes(2, "big")
+    # And fills up to a marker with 0xff.
+    for hidden in (reserved + many, many.replace(b"\xff\xda", b"\xff\xff\xff\xda")):
+        assert refusal(content[:-2] + hidden + b"\xff\xd9") == (422, "invalid_image")
+    # An end within a segment is none.
+    comment = b"\xff\xfe\x00\x04\xff\xd9"
+    assert refusal(content[:2] + comment + content[2:-2] + many) == (422, "invalid_image")
+
+
+def test_a_jpeg_of_endless_segments_is_refused() -> None:
+    content = encode(gradient(), "JPEG")
+    comment = b"\xff\xfe\x00\x02"
+    assert face_of(content[:2] + comment * 1000 + content[2:]).shape == (48, 48)
+    begun = time.monotonic()
+    assert refusal(content[:2] + comment * 10**6 + content[2:]) == (422, "invalid_image")
+    check("JPEG", content[:-2] + b"\xff" * 10**7)
+    assert time.monotonic() - begun < 2
 
 
 def test_only_what_takes_memory_waits_its_turn() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-ENDINGS: Final = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+ENDINGS: Final = (".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".webp")
 """Of names taken for images, in any case."""
 
 _DOUBLE: Final = "._"

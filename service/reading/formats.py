@@ -4,6 +4,7 @@ Pillow reports a damaged header as an unknown format, skips the checksums of PNG
 data, and lets a JPEG name as many scans as it likes; these checks close the gaps.
 """
 
+import re
 import zlib
 from typing import Final
 
@@ -22,10 +23,13 @@ MAX_SCANS: Final = 50
 scans costs hours; libjpeg-turbo's advice is such a limit (its report LJT-01-005, 2015)."""
 
 MAX_CHUNKS: Final = 20_000
-"""Most chunks of a PNG; encoders write some kilobytes in each, and millions of empty ones cost
-seconds."""
+"""Most chunks of a PNG, or segments of a JPEG; encoders write some kilobytes in each, and millions
+of empty ones cost seconds."""
 
 _START_OF_SCAN: Final = b"\xff\xda"
+_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+"""In coded data 0xFF is followed by 0, by a restart marker, or by itself to fill up."""
+_START_OF_FRAME, _START_OF_IMAGE, _END_OF_IMAGE, _SCAN = 0xC0, 0xD8, 0xD9, 0xDA
 _SEQUENTIAL_FRAMES: Final = (b"\xff\xc0", b"\xff\xc1")
 _TABLES: Final = tuple(bytes((0xFF, kind)) for kind in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
 """Markers of JPEG (ITU-T T.81, table B.1); tables are those of codes, steps, restarts, applications
@@ -53,15 +57,14 @@ def check(name: str, content: bytes) -> None:
 
     Raises:
         FormatError: a checksum of PNG is wrong or it has over `MAX_CHUNKS` chunks, JPEG has over
-            `MAX_SCANS` scans, BMP is run-length encoded.
+            that many segments or `MAX_SCANS` scans, BMP is run-length encoded.
     """
     if name == "PNG":
         _check_png(content)
-    # In entropy-coded data 0xFF is followed by 0 or a restart marker, so this is never pixels.
     elif name == "BMP" and _is_run_length(content):
         raise FormatError("it is run-length encoded; save it without compression")
-    elif name == "JPEG" and content.count(_START_OF_SCAN) > MAX_SCANS:
-        raise FormatError(f"it has over {MAX_SCANS} scans")
+    elif name == "JPEG":
+        _check_scans(content)
 
 
 def is_streamed(content: bytes) -> bool:
@@ -78,6 +81,27 @@ def is_streamed(content: bytes) -> bool:
             return False
         start += 2 + int.from_bytes(content[start + 2 : start + 4], "big")
     return colours != b"" and content[start + 4 : start + 5] == colours
+
+
+def _check_scans(content: bytes) -> None:
+    """Count a JPEG's scans as libjpeg comes by them: up to the image's end, and not in segments.
+
+    What lies behind is no part of it, such as the video of a phone's moving photo.
+    """
+    scans, segments, at = 0, 0, 2
+    while found := _MARKER.search(content, at):
+        kind, at = found[1][0], found.end()
+        if kind == _END_OF_IMAGE:
+            return
+        segments += 1
+        scans += kind == _SCAN
+        if scans > MAX_SCANS:
+            raise FormatError(f"it has over {MAX_SCANS} scans")
+        if segments > MAX_CHUNKS:
+            raise FormatError(f"it has over {MAX_CHUNKS} segments")
+        # Where a restart is due libjpeg passes over a reserved marker as if it had no length.
+        if kind >= _START_OF_FRAME and kind != _START_OF_IMAGE:
+            at += max(2, int.from_bytes(content[at : at + 2], "big"))
 
 
 def _is_run_length(content: bytes) -> bool:

@@ -52,7 +52,10 @@ def make_app(settings: Settings | None = None) -> Starlette:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=("GET", "POST"),
-        allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+        allow_headers=(
+            *("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+            *("traceparent", "tracestate"),
+        ),
         expose_headers=("Retry-After", "X-Label", "X-Request-ID"),
     )
     app = Starlette(

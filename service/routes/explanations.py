@@ -29,7 +29,7 @@ async def explain(request: Request) -> Response:
     state = request.app.state
     check_names(request, "faces", "format", "label", "face")
     see = choose(request, "faces", SEE)
-    drawn = choose(request, "format", DRAWN)
+    drawn = choose(request, "format", DRAWN, "json" if wants_json(request) else "png")
     labels = {name: index for index, name in enumerate(LABELS)}
     label = choose(request, "label", labels) if "label" in request.query_params else None
     state.load.check()
@@ -52,6 +52,12 @@ async def explain(request: Request) -> Response:
         return Response(image, media_type="image/png", headers={"X-Label": LABELS[index]})
     rows = [[round(float(level), 3) for level in row] for row in heat]
     return JSONResponse({"label": LABELS[index], "heat": rows, "model": backend.model})
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the client takes JSON and no picture, as those made from the OpenAPI document do."""
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "image/" not in accepted and "*/*" not in accepted
 
 
 async def explain_face(

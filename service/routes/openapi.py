@@ -46,7 +46,7 @@ def describe_api() -> bytes:
         [(model, "serialization") for model in _MODELS], ref_template="#/components/schemas/{model}"
     )
     document = {
-        "openapi": "3.1.0",
+        "openapi": "3.0.3",
         "info": {
             "title": "Facial emotion service",
             "version": VERSION,
@@ -115,7 +115,11 @@ def _explain() -> dict[str, Any]:
     labelled = {"description": "whose map the PNG shows", "schema": {"enum": list(LABELS)}}
     found["headers"] = {"X-Label": labelled}
     options = {
-        "format": ("png: the face with the map over it. json: the map.", list(DRAWN)),
+        "format": (
+            "png: the face with the map over it. json: the map. Left out, it is png, unless "
+            "`Accept` has application/json and no picture.",
+            list(DRAWN),
+        ),
         "label": ("whose map; the likeliest where it is left out", list(LABELS)),
     }
     parameters = [

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
@@ -12,11 +13,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from service.errors import RequestError
+from service.reading.formats import find_format
 from service.server.load import Buffer
 from service.settings import Settings
 
 FORM: Final = "multipart/form-data"
-_CHARSETS: Final = (b"utf-8", b"utf8", b"us-ascii")
+_CHARSETS: Final = (b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1", b"latin1")
 _OTHER_PARTS: Final = 16
 """Most parts beside the wanted files."""
 
@@ -57,7 +59,8 @@ async def read_files(
         request: its body is not read yet.
         settings: the limits.
         buffer: where the bytes are counted.
-        field: the field's name; files in others are ignored.
+        field: the field's name, also as PHP and axios number it (`images[]`, `images[0]`); files in
+            others are ignored.
         limit: most files.
 
     Raises:
@@ -67,17 +70,18 @@ async def read_files(
     if content_type(request) != FORM:
         raise _unsupported(repr(field))
     async with in_time(settings):
-        form = await _parse_form(request, settings, buffer, limit)
+        form, unnamed = await _parse_form(request, settings, buffer, field, limit)
     try:
-        parts = form.getlist(field)
-        files = [part for part in parts if isinstance(part, UploadFile)]
-        if len(files) < len(parts):
-            raise RequestError(400, "not_a_file", f"The field {field!r} must hold a file.")
+        files = [part for part in form.getlist(field) if isinstance(part, UploadFile)]
         if not files:
             raise RequestError(400, "missing_field", f"The form has no file field {field!r}.")
         if len(files) > limit:
             raise _too_many(limit)
-        return [await file.read() for file in files]
+        contents = [await file.read() for file in files]
+        for file, content in zip(files, contents, strict=True):
+            if file in unnamed and not find_format(content):
+                raise RequestError(400, "not_a_file", f"The field {field!r} must hold a file.")
+        return contents
     finally:
         await form.close()
 
@@ -126,16 +130,48 @@ async def limited(
 
 
 class _MemoryParser(MultiPartParser):
+    """Reads all parts of a field as files, into memory.
+
+    A file needs no name (RFC 7578, section 4.2), and has none from many clients that send bytes.
+
+    Attributes:
+        ended: whether the last boundary came.
+        unnamed: the files without a name, which may be text after all.
+    """
+
     # A file that spills to disk would tie serving to a writable, roomy file system.
     spool_max_size = 2**62
-    ended = False
+
+    def __init__(self, field: str, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._field = field
+        self._spellings = re.compile(rb"%b(\[\d*\])?" % re.escape(field).encode())
+        self.ended, self.unnamed = False, list[UploadFile]()
+
+    def on_headers_finished(self) -> None:
+        """Begin a part."""
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        wanted = self._spellings.fullmatch(options.get(b"name", b""))
+        unnamed = wanted and b"filename" not in options
+        if unnamed:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename=""'
+        super().on_headers_finished()
+        if wanted:
+            part.field_name = self._field
+        if unnamed and part.file:
+            self.unnamed.append(part.file)
 
     def on_end(self) -> None:
         """Note that the last boundary came."""
         self.ended = True
 
 
-async def _parse_form(request: Request, settings: Settings, buffer: Buffer, files: int) -> FormData:
+async def _parse_form(
+    request: Request, settings: Settings, buffer: Buffer, field: str, files: int
+) -> tuple[FormData, list[UploadFile]]:
+    """The form, and which of the field's files have no name."""
+
     async def body() -> AsyncGenerator[bytes, None]:
         async for part in limited(request, settings, buffer):
             yield part
@@ -145,10 +181,10 @@ async def _parse_form(request: Request, settings: Settings, buffer: Buffer, file
 
     _refuse_charset(request)
     parser = _MemoryParser(
-        request.headers, body(), max_files=files + _OTHER_PARTS, max_fields=_OTHER_PARTS
+        field, request.headers, body(), max_files=files + _OTHER_PARTS, max_fields=_OTHER_PARTS
     )
     try:
-        return await parser.parse()
+        return await parser.parse(), parser.unnamed
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(files) from None
@@ -158,14 +194,16 @@ async def _parse_form(request: Request, settings: Settings, buffer: Buffer, file
 
 
 def _refuse_charset(request: Request) -> None:
-    """Refuse a form whose text is not to be read as UTF-8.
+    """Refuse a form whose text is to be read as anything odd.
 
     The parser decodes text by the charset that the client names, in the event loop, and some of
     Python's (punycode) take minutes for a megabyte.
     """
     _, options = parse_options_header(request.headers["content-type"])
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
-        raise RequestError(400, "invalid_form", "The text of a form is taken as UTF-8 only.")
+        raise RequestError(
+            400, "invalid_form", "The text of a form is taken as UTF-8 or Latin-1 only."
+        )
 
 
 def _unsupported(wanted: str) -> RequestError:

@@ -1,12 +1,17 @@
 """What uvicorn serves each connection by: its own protocol, with limits that it lacks."""
 
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.config import HTTP_PROTOCOLS
 
 from service.server.connections import Connections, WatchedConnection
 from service.server.overload import Overload, RefusingConnection
 from service.server.request_parser import RequestParser
+
+IDLE_SECONDS: Final = 620
+"""Least time for which an idle connection is kept. A proxy that keeps its own for longer sends a
+request into one that is just being closed, and answers 502; Google's load balancer keeps them for
+600 s, whatever is set."""
 
 
 class Protocol(WatchedConnection, RefusingConnection):
@@ -18,6 +23,7 @@ class Protocol(WatchedConnection, RefusingConnection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.timeout_keep_alive = max(self.timeout_keep_alive, IDLE_SECONDS)
         self.parser = RequestParser(self)  # type: ignore[assignment]  # has what uvicorn calls
 
     def on_headers_complete(self) -> None:
@@ -27,8 +33,14 @@ class Protocol(WatchedConnection, RefusingConnection):
 
     def on_message_complete(self) -> None:
         """End the request."""
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        # One that was answered before its body was there is idle from here on.
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _should_upgrade(self) -> bool:
         return False
