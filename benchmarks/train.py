@@ -154,6 +154,7 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
     return {
         "network": options.network,
         **tell_provenance(device),
+        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "compiled": options.compile,
         "images": len(faces),

@@ -13,18 +13,21 @@ from service.server.tracing import TRACING, TracingError, prepare_tracing
 IS_PARENT = take_folder()
 share_metrics()
 
+from service.server.parent import insist_on_leaving, leave_with_parent
+
+if not IS_PARENT:
+    leave_with_parent()
+
 import bentoml
 
 from service.log import LOG, configure_log, flush_log, set_log_level
 from service.server.log_writer import LogWriter
-from service.server.parent import insist_on_leaving, leave_with_parent
 from service.server.restarts import note_start
 
 if not IS_PARENT:
     configure_log(LogWriter(sys.stdout.fileno()))
     # Before anything that can fail: one that dies while it loads is to be told of, too.
     note_start(shared_folder(), bentoml.server_context.worker_index)
-    leave_with_parent()
 
 try:
     prepare_tracing()

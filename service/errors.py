@@ -12,7 +12,8 @@ RETRY_AFTER: Final = "1"
 
 _CLOSING: Final = (408, 414, 431)
 """After these the rest of the request is not read, so the connection cannot go on. Not after 413: a
-client that still sends its body would be reset before it reads the answer."""
+client that still sends its body would be reset before it reads the answer. It has about as long for
+that as for a head."""
 
 GONE: Final = 499
 """nginx's status of a request whose client hung up, which nobody reads."""
@@ -34,7 +35,6 @@ REFUSALS: Final = {
             "invalid_form",
             "invalid_option",
             "missing_field",
-            "not_a_file",
             "too_many_files",
         ),
     ),

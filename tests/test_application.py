@@ -91,7 +91,7 @@ BOUNDARY = {"content-type": "multipart/form-data; boundary=x"}
         ("/predict", {"files": {"image": bytes(100_001)}}, 413, "body_too_large"),
         ("/predict", {"files": {"picture": FACE}}, 400, "missing_field"),
         ("/predict", {"files": {"image": b""}}, 400, "empty_file"),
-        ("/predict", {"data": {"image": "x"}, "files": {"a": b""}}, 400, "not_a_file"),
+        ("/predict", {"data": {"image": "x"}, "files": {"a": b""}}, 415, "unsupported_format"),
         ("/predict", {"files": [("image", FACE)] * 2}, 400, "too_many_files"),
         ("/explain", {"files": [("image", FACE)] * 2}, 400, "too_many_files"),
         ("/predict", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400,
@@ -144,10 +144,9 @@ def test_a_file_needs_no_name_and_may_have_a_number(
     answer = client.post("/predict", **form_part(disposition, FACE, kind))
     assert answer.status_code == 200
     assert answer.json() == client.post("/predict", files={"image": FACE}).json()
-    text = client.post("/predict", **form_part(disposition, b"text", kind))
-    named = b"filename=" in disposition
-    expected = (415, "unsupported_format") if named else (400, "not_a_file")
-    assert (text.status_code, text.json()["error"]["code"]) == expected
+    for content, expected in ((b"text", (415, "unsupported_format")), (b"", (400, "empty_file"))):
+        found = client.post("/predict", **form_part(disposition, content, kind))
+        assert (found.status_code, found.json()["error"]["code"]) == expected
 
 
 def test_numbered_files_keep_the_order_of_the_form(client: TestClient) -> None:

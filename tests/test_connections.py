@@ -1,7 +1,9 @@
 """Real sockets against uvicorn: who brings no request is closed, who does is not."""
 
 import asyncio
+import gc
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -149,6 +151,25 @@ def test_a_connection_is_idle_once_a_body_is_there_that_nobody_waited_for() -> N
         await ask((reader, writer))
         writer.close()
 
+    serve(work)
+
+
+def test_nothing_is_left_of_a_connection_that_was_reset() -> None:
+    async def work(connect: Callable[[], Awaitable[Streams]]) -> None:
+        reader, writer = await connect()
+        await ask((reader, writer))
+        assert count_connections() == before + 1
+        own = writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        await asyncio.sleep(0.2)
+        assert count_connections() == before
+
+    def count_connections() -> int:
+        gc.collect()
+        return sum(issubclass(type(found), Protocol) for found in gc.get_objects())
+
+    before = count_connections()
     serve(work)
 
 

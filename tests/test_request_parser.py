@@ -83,7 +83,13 @@ def test_a_broken_body_is_refused_as_without_it() -> None:
 
 def test_a_head_is_still_limited() -> None:
     found = answers(post() + b"X-Long: " + b"a" * 5000 + b"\r\n" + WHOLE)
-    assert found.startswith(b"HTTP/1.1 431")
+    assert found.startswith(b"HTTP/1.1 431") and found.count(b"HTTP/1.1") == 1
+
+
+def test_thousands_at_once_are_answered() -> None:
+    heads = b"GET / HTTP/1.1\r\nConnection:upgrade\r\nUpgrade:a\r\n\r\n" * 3000
+    found = answers(heads + post(close=True).replace(b"POST", b"GET") + b"\r\n")
+    assert found.count(b"HTTP/1.1 200 OK") == 3001
 
 
 @pytest.mark.parametrize("target", [b"x:443", b"/"])

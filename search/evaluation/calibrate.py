@@ -104,7 +104,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
 
 def pick_threshold(curve: Coverage, target: float, least: float) -> tuple[float, float, float]:
-    """The threshold of the widest coverage that reaches the target accuracy.
+    """The threshold of the widest coverage that reaches the target accuracy, to four digits.
 
     Args:
         curve: accuracy against coverage.
@@ -112,8 +112,8 @@ def pick_threshold(curve: Coverage, target: float, least: float) -> tuple[float,
         least: coverage, 0 to 1, below which reaching it is only luck.
 
     Returns:
-        Threshold, coverage and accuracy; 1, 0 and 0 where the target is out of reach, and
-        threshold 0 where all answers together reach it.
+        Threshold, coverage and accuracy, which may miss the target by the rounding; 1, 0 and 0
+        where the target is out of reach, and threshold 0 where all answers together reach it.
     """
     reached = np.flatnonzero((curve.accuracy >= target) & (curve.coverage >= least))
     if not len(reached):

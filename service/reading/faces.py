@@ -120,10 +120,13 @@ def _to_square(box: tuple[int, int, int, int], scale: float) -> Box:
 
 
 def _detect(levels: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    detector = _detector()
+    import cv2
+
     try:
-        found = _detector().detect_faces(levels)
-    # Some candidates wholly outside of a picture end in NumPy's or OpenCV's errors.
-    except Exception as error:
+        found = detector.detect_faces(levels)
+    # MTCNN's package ends so on some candidates that lie wholly outside of a picture.
+    except (ValueError, IndexError, cv2.error) as error:
         LOG.warning("the face detector failed on a picture: %s", error)
         return []
     return [face for face in found if face["confidence"] >= _CONFIDENCE]

@@ -13,7 +13,6 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from service.errors import RequestError
-from service.reading.formats import find_format
 from service.server.load import Buffer
 from service.settings import Settings
 
@@ -70,18 +69,14 @@ async def read_files(
     if content_type(request) != FORM:
         raise _unsupported(repr(field))
     async with in_time(settings):
-        form, unnamed = await _parse_form(request, settings, buffer, field, limit)
+        form = await _parse_form(request, settings, buffer, field, limit)
     try:
         files = [part for part in form.getlist(field) if isinstance(part, UploadFile)]
         if not files:
             raise RequestError(400, "missing_field", f"The form has no file field {field!r}.")
         if len(files) > limit:
             raise _too_many(limit)
-        contents = [await file.read() for file in files]
-        for file, content in zip(files, contents, strict=True):
-            if file in unnamed and not find_format(content):
-                raise RequestError(400, "not_a_file", f"The field {field!r} must hold a file.")
-        return contents
+        return [await file.read() for file in files]
     finally:
         await form.close()
 
@@ -136,7 +131,6 @@ class _MemoryParser(MultiPartParser):
 
     Attributes:
         ended: whether the last boundary came.
-        unnamed: the files without a name, which may be text after all.
     """
 
     # A file that spills to disk would tie serving to a writable, roomy file system.
@@ -146,21 +140,18 @@ class _MemoryParser(MultiPartParser):
         super().__init__(*args, **options)
         self._field = field
         self._spellings = re.compile(rb"%b(\[\d*\])?" % re.escape(field).encode())
-        self.ended, self.unnamed = False, list[UploadFile]()
+        self.ended = False
 
     def on_headers_finished(self) -> None:
         """Begin a part."""
         part = self._current_part
         _, options = parse_options_header(part.content_disposition)
         wanted = self._spellings.fullmatch(options.get(b"name", b""))
-        unnamed = wanted and b"filename" not in options
-        if unnamed:
+        if wanted and b"filename" not in options:
             part.content_disposition = (part.content_disposition or b"") + b'; filename=""'
         super().on_headers_finished()
         if wanted:
             part.field_name = self._field
-        if unnamed and part.file:
-            self.unnamed.append(part.file)
 
     def on_end(self) -> None:
         """Note that the last boundary came."""
@@ -169,9 +160,7 @@ class _MemoryParser(MultiPartParser):
 
 async def _parse_form(
     request: Request, settings: Settings, buffer: Buffer, field: str, files: int
-) -> tuple[FormData, list[UploadFile]]:
-    """The form, and which of the field's files have no name."""
-
+) -> FormData:
     async def body() -> AsyncGenerator[bytes, None]:
         async for part in limited(request, settings, buffer):
             yield part
@@ -184,7 +173,7 @@ async def _parse_form(
         field, request.headers, body(), max_files=files + _OTHER_PARTS, max_fields=_OTHER_PARTS
     )
     try:
-        return await parser.parse(), parser.unnamed
+        return await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(files) from None

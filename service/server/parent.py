@@ -42,8 +42,8 @@ def insist_on_leaving() -> None:
 def leave_with_parent() -> None:
     """Have this worker ask itself to leave once its parent is gone.
 
-    A parent that was killed cannot tell its workers, and they would keep the port. Call it first of
-    all: what took the place of one that is gone by then would be taken for the parent.
+    A parent that was killed cannot tell its workers, and they would keep the port. Call it as
+    early as can be: what took the place of one that is gone by then would be taken for the parent.
     """
     parent = os.getppid()
 

@@ -26,6 +26,11 @@ class Protocol(WatchedConnection, RefusingConnection):
         self.timeout_keep_alive = max(self.timeout_keep_alive, IDLE_SECONDS)
         self.parser = RequestParser(self)  # type: ignore[assignment]  # has what uvicorn calls
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End it, also where it was reset: uvicorn's timer would keep it in memory then."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
     def on_headers_complete(self) -> None:
         """Begin the answer."""
         if not self.parser.should_upgrade():
@@ -37,7 +42,8 @@ class Protocol(WatchedConnection, RefusingConnection):
             return
         super().on_message_complete()
         # One that was answered before its body was there is idle from here on.
-        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+        answered = self.cycle is not None and self.cycle.response_complete
+        if answered and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )

@@ -32,15 +32,20 @@ class RequestParser:
             HttpParserError: what came is no request.
             HttpParserUpgrade: a client takes this for a proxy.
         """
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if not self.should_upgrade():
-                raise
-            head, (end,) = self._head_without_upgrade(), upgrade.args
-            self._begin()
-            self._parser.feed_data(head)
-            self.feed_data(data[end:])
+        # Many such requests may come at once: no copy of the rest for each.
+        rest = memoryview(data)
+        while True:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self.should_upgrade():
+                    raise
+                head, (end,) = self._head_without_upgrade(), upgrade.args
+                self._begin()
+                self._parser.feed_data(head)
+                rest = rest[end:]
+            else:
+                return
 
     def should_upgrade(self) -> bool:
         """Whether the request asks for another protocol and was not begun anew."""

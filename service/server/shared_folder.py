@@ -1,4 +1,4 @@
-"""A folder that the workers of a server share, in memory where the system allows.
+"""A folder that the workers of a server share, in memory where the system allows and lets it be.
 
 All of the server's processes hold a lock on it, so that what is left of a server that was killed
 is told from a live one's, also by who cannot see its processes.
