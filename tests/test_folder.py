@@ -310,7 +310,7 @@ def test_the_help_names_the_endings() -> None:
     ("arguments", "words"),
     [
         (["absent"], "is not a folder"),
-        ([str(ROOT / "tests"), "--quiet"], "holds no image (.bmp, .jpeg"),
+        ([str(ROOT / "tests"), "--quiet"], "holds no image (.bmp, .jfif"),
         ([str(ROOT / "examples"), "--out", "labels.txt"], "must end in"),
         ([str(ROOT / "examples"), "--url", "localhost"], "does not start with http"),
     ],
