@@ -15,7 +15,9 @@ share_metrics()
 
 from service.server.parent import insist_on_leaving, leave_with_parent
 
-if not IS_PARENT:
+if IS_PARENT:
+    insist_on_leaving()
+else:
     leave_with_parent()
 
 import bentoml
@@ -59,9 +61,6 @@ from service.settings import DEFAULT_MODEL, Settings, SettingsError
 
 # Generated images set this, and BentoML then leaves killed workers dead.
 os.environ.pop("BENTOML_CONTAINERIZED", None)
-
-if IS_PARENT:
-    insist_on_leaving()
 
 
 def read_settings() -> Settings:

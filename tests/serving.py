@@ -1,14 +1,17 @@
 """The routes in this process, with a stand-in for the network."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import numpy as np
+import uvicorn
 from numpy.typing import NDArray
 from starlette.applications import Starlette
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from service.inference.backend import Backend
 from service.inference.batching import Batcher
@@ -45,6 +48,23 @@ async def serving(settings: Settings, predict: Predict = even) -> AsyncIterator[
         await batcher.stop(1)
         app.state.decoder.stop()
         app.state.explaining.shutdown(wait=False)
+
+
+@asynccontextmanager
+async def on_socket(
+    app: ASGIApp, protocol: type[asyncio.Protocol], **options: Any
+) -> AsyncIterator[int]:
+    """The port on which uvicorn, in this event loop, serves each connection by the protocol."""
+    server = uvicorn.Server(uvicorn.Config(app, http=protocol, lifespan="off", **options))
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        task = asyncio.create_task(server.serve([bound]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
 
 
 def with_client(settings: Settings, work: Work, predict: Predict = even) -> None:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-import uvicorn
 
 from service.server.connections import Connections
 from service.server.protocol import Protocol
+from tests.serving import on_socket
 
 LIMIT = 0.4
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -46,21 +46,9 @@ def serve(work: Callable[[Callable[[], Awaitable[Streams]]], Awaitable[None]]) -
         max_head_bytes = 65_536
 
     async def run() -> None:
-        config = uvicorn.Config(
-            answer, http=Watched, lifespan="off", log_level="error", timeout_keep_alive=30
-        )
-        server = uvicorn.Server(config)
         Watched.watcher.watch()
-        with socket.create_server(("127.0.0.1", 0)) as bound:
-            task = asyncio.create_task(server.serve([bound]))
-            port = bound.getsockname()[1]
-            while not server.started:
-                await asyncio.sleep(0.01)
-            try:
-                await work(lambda: asyncio.open_connection("127.0.0.1", port))
-            finally:
-                server.should_exit = True
-                await task
+        async with on_socket(answer, Watched, log_level="error") as port:
+            await work(lambda: asyncio.open_connection("127.0.0.1", port))
 
     asyncio.run(run())
 

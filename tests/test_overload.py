@@ -1,7 +1,6 @@
 import asyncio
 import logging
 import re
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +9,6 @@ from contextlib import asynccontextmanager
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
@@ -20,7 +18,7 @@ from service.server import overload
 from service.server.overload import Overload, RefusingConnection
 from service.settings import Settings
 from tests.conftest import encode, make_faces
-from tests.serving import even, serving
+from tests.serving import even, on_socket, serving
 
 FACE = encode(make_faces(1).images[0])
 
@@ -56,16 +54,11 @@ async def listening(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
     class Refusing(RefusingConnection):
         overload = Overload(app.state.load, app.state.health)
 
-    server = uvicorn.Server(uvicorn.Config(app, http=Refusing, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        task = asyncio.create_task(server.serve([bound]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=address) as client:
-            yield client
-        server.should_exit = True
-        await task
+    async with (
+        on_socket(app, Refusing) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        yield client
 
 
 async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:

@@ -1,14 +1,13 @@
 """Real sockets against uvicorn: a request that asks for another protocol keeps its body."""
 
 import asyncio
-import socket
 from typing import Any
 
 import pytest
-import uvicorn
 
 from service.server.connections import Connections
 from service.server.protocol import Protocol
+from tests.serving import on_socket
 
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 WHOLE = b"Content-Length: 4\r\n\r\nface"
@@ -35,13 +34,8 @@ def answers(*parts: bytes) -> bytes:
     """All that comes back for a connection's bytes, sent in so many parts."""
 
     async def run() -> bytes:
-        config = uvicorn.Config(echo, http=Server, lifespan="off", log_level="critical")
-        server = uvicorn.Server(config)
-        with socket.create_server(("127.0.0.1", 0)) as bound:
-            task = asyncio.create_task(server.serve([bound]))
-            while not server.started:
-                await asyncio.sleep(0.01)
-            reader, writer = await asyncio.open_connection(*bound.getsockname())
+        async with on_socket(echo, Server, log_level="critical") as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for part in parts:
                 writer.write(part)
                 await asyncio.sleep(0.05)
@@ -49,8 +43,6 @@ def answers(*parts: bytes) -> bytes:
             while chunk := await asyncio.wait_for(reader.read(65_536), 5):
                 found += chunk
             writer.close()
-            server.should_exit = True
-            await task
         return found
 
     return asyncio.run(run())

@@ -27,9 +27,11 @@ MAX_CHUNKS: Final = 20_000
 of empty ones cost seconds."""
 
 _START_OF_SCAN: Final = b"\xff\xda"
-_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_START_OF_IMAGE: Final = b"\xff\xd8"
+_END_OF_IMAGE: Final = b"\xff\xd9"
+_LEAST_WITH_LENGTH: Final = b"\xff\xc0"
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """In coded data 0xFF is followed by 0, by a restart marker, or by itself to fill up."""
-_START_OF_FRAME, _START_OF_IMAGE, _END_OF_IMAGE, _SCAN = 0xC0, 0xD8, 0xD9, 0xDA
 _SEQUENTIAL_FRAMES: Final = (b"\xff\xc0", b"\xff\xc1")
 _TABLES: Final = tuple(bytes((0xFF, kind)) for kind in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
 """Markers of JPEG (ITU-T T.81, table B.1); tables are those of codes, steps, restarts, applications
@@ -90,17 +92,17 @@ def _check_scans(content: bytes) -> None:
     """
     scans, segments, at = 0, 0, 2
     while found := _MARKER.search(content, at):
-        kind, at = found[1][0], found.end()
-        if kind == _END_OF_IMAGE:
+        marker, at = found[0], found.end()
+        if marker == _END_OF_IMAGE:
             return
         segments += 1
-        scans += kind == _SCAN
+        scans += marker == _START_OF_SCAN
         if scans > MAX_SCANS:
             raise FormatError(f"it has over {MAX_SCANS} scans")
         if segments > MAX_CHUNKS:
             raise FormatError(f"it has over {MAX_CHUNKS} segments")
         # Where a restart is due libjpeg passes over a reserved marker as if it had no length.
-        if kind >= _START_OF_FRAME and kind != _START_OF_IMAGE:
+        if marker >= _LEAST_WITH_LENGTH and marker != _START_OF_IMAGE:
             at += max(2, int.from_bytes(content[at : at + 2], "big"))
 
 
