@@ -250,7 +250,8 @@ class _ResidualBlock(nn.Module):
         change = self.body(features)
         if self.training and self.drop:
             kept = torch.rand(len(features), 1, 1, 1, device=features.device) >= self.drop
-            change = change * kept / (1 - self.drop)
+            # One pass over the features; the scale alone is of another type.
+            change = change * (kept / (1 - self.drop)).to(change.dtype)
         return torch.relu(change + self.shortcut(features))
 
 
