@@ -49,29 +49,33 @@ run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=.
 		--publish $(HOST):$(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
 
 RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)
-TEACHERS = --teacher runs/teacher0/artifact --teacher runs/teacher1/artifact
 BLEND = $(BIN)/python -m search blend --data $(DATA) --device $(DEVICE) --share 0.25
 CHOOSE = $(BIN)/python -m search choose
 SEEDS := 0 1 2
+TEACHERS := runs/teacher0 runs/teacher1
+TAUGHT = $(TEACHERS:%=--teacher %/artifact)
 
-# Made for a GPU. No stage has a seed of another one: it fixes initial weights and the order of the faces.
-models: $(VENV)/develop.stamp ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
-	$(RETRAIN) --network accurate --recipe teacher --seed 10 --out runs/teacher0
-	$(RETRAIN) --network accurate --recipe teacher --seed 11 --out runs/teacher1
-	set -e; for network in accurate compact; do \
-		for seed in $(SEEDS); do \
-			$(RETRAIN) --network $$network --recipe student $(TEACHERS) --seed $$seed --out runs/$${network}$$seed; \
-		done; \
-		$(CHOOSE) --out runs/$$network $(SEEDS:%=--run runs/$${network}%/artifact); \
-		for seed in $(SEEDS); do \
-			$(RETRAIN) --network $$network --recipe robust --start-from runs/$$network $(TEACHERS) \
-				--seed 2$$seed --out runs/$$network-robust$$seed; \
-			$(BLEND) --start runs/$$network --run runs/$$network-robust$$seed/artifact --out runs/$$network-blend$$seed; \
-		done; \
-	done
-	set -e; for network in accurate compact; do \
-		$(CHOOSE) --out models/$$network $(SEEDS:%=--run runs/$$network-blend%); \
-	done
+# Made for a GPU, which -j3 fills. Folders do not tell whether they are complete; the commands find that out.
+models: models/accurate models/compact ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
+
+# No stage has a seed of another one: it fixes initial weights and the order of the faces.
+.PHONY: $(TEACHERS)
+$(TEACHERS): runs/teacher%: $(VENV)/develop.stamp
+	$(RETRAIN) --network accurate --recipe teacher --seed 1$* --out $@
+
+define MODEL
+$(SEEDS:%=runs/$(1)/student%): runs/$(1)/student%: $(TEACHERS)
+	$$(RETRAIN) --network $(1) --recipe student $$(TAUGHT) --seed $$* --out $$@
+runs/$(1)/chosen: $(SEEDS:%=runs/$(1)/student%)
+	$$(CHOOSE) $(SEEDS:%=--run runs/$(1)/student%/artifact) --out $$@
+$(SEEDS:%=runs/$(1)/robust%): runs/$(1)/robust%: runs/$(1)/chosen
+	$$(RETRAIN) --network $(1) --recipe robust --start-from $$< $$(TAUGHT) --seed 2$$* --out $$@
+	$$(BLEND) --start $$< --run $$@/artifact --out runs/$(1)/blend$$*
+models/$(1): $(SEEDS:%=runs/$(1)/robust%)
+	$$(CHOOSE) $(SEEDS:%=--run runs/$(1)/blend%) --out $$@
+.PHONY: $(SEEDS:%=runs/$(1)/student%) runs/$(1)/chosen $(SEEDS:%=runs/$(1)/robust%) models/$(1)
+endef
+$(foreach network,accurate compact,$(eval $(call MODEL,$(network))))
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest

@@ -31,15 +31,6 @@ NETWORKS: Final[dict[str, NetworkConfig]] = {
         head_dropout=0.3,
         soften=0.1,
     ),
-    # To teach the others beside `accurate`: half the resolution, more channels.
-    "wide": ResidualConfig(
-        stem_channels=48,
-        channels=(96, 192, 384),
-        depths=(2, 2, 2),
-        drop_path=0.2,
-        head_dropout=0.3,
-        soften=0.1,
-    ),
 }
 
 

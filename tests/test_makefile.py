@@ -129,7 +129,7 @@ def test_both_models_are_made_from_the_data_alone(tmp_path: Path) -> None:
     write_folder(tmp_path / "faces", "validation", make_faces(35, seed=1))
     (tmp_path / ".venv").symlink_to(sys.prefix)
     words = ("DATA=faces", "DEVICE=cpu", "RETRAIN_FLAGS=--epochs 1")
-    done = run_make(tmp_path, "models", *words)
+    done = run_make(tmp_path, "-j2", "models", *words)
     assert not done.returncode, done.stderr
     for name in ("accurate", "compact"):
         card = load_artifact(tmp_path / "models" / name).card
