@@ -48,15 +48,17 @@ run-image: ## Run the built container; it writes nothing but under /tmp (IMAGE=.
 	$(ENGINE) run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --stop-timeout 30 \
 		--publish $(HOST):$(PORT):3000 $(RUN_FLAGS) $(IMAGE):$(TAG)
 
-RETRAIN = $(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)
+# Bars of several trainings would overwrite each other; the curves are in runs/*/history.csv and runs/*/*/history.csv.
+RETRAIN = $(if $(filter -j%,$(MAKEFLAGS)),TQDM_DISABLE=1 )$(BIN)/python -m search retrain --data $(DATA) --device $(DEVICE) $(RETRAIN_FLAGS)
 BLEND = $(BIN)/python -m search blend --data $(DATA) --device $(DEVICE) --share 0.25
 CHOOSE = $(BIN)/python -m search choose
+NETWORKS := accurate compact
 SEEDS := 0 1 2
 TEACHERS := runs/teacher0 runs/teacher1
 TAUGHT = $(TEACHERS:%=--teacher %/artifact)
 
-# Made for a GPU, which -j3 fills. Folders do not tell whether they are complete; the commands find that out.
-models: models/accurate models/compact ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
+# Made for a GPU, of which -j3 uses more. Folders do not tell whether they are complete; the commands find that out.
+models: $(NETWORKS:%=models/%) ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
 
 # No stage has a seed of another one: it fixes initial weights and the order of the faces.
 .PHONY: $(TEACHERS)
@@ -71,11 +73,12 @@ runs/$(1)/chosen: $(SEEDS:%=runs/$(1)/student%)
 $(SEEDS:%=runs/$(1)/robust%): runs/$(1)/robust%: runs/$(1)/chosen
 	$$(RETRAIN) --network $(1) --recipe robust --start-from $$< $$(TAUGHT) --seed 2$$* --out $$@
 	$$(BLEND) --start $$< --run $$@/artifact --out runs/$(1)/blend$$*
-models/$(1): $(SEEDS:%=runs/$(1)/robust%)
+# Only after all trainings, whose cards note whether the checkout is as committed.
+models/$(1): $(foreach network,$(NETWORKS),$(SEEDS:%=runs/$(network)/robust%))
 	$$(CHOOSE) $(SEEDS:%=--run runs/$(1)/blend%) --out $$@
 .PHONY: $(SEEDS:%=runs/$(1)/student%) runs/$(1)/chosen $(SEEDS:%=runs/$(1)/robust%) models/$(1)
 endef
-$(foreach network,accurate compact,$(eval $(call MODEL,$(network))))
+$(foreach network,$(NETWORKS),$(eval $(call MODEL,$(network))))
 
 test: $(VENV)/develop.stamp lint ## Check style and types, run all tests
 	$(BIN)/python -m pytest

@@ -250,8 +250,7 @@ class _ResidualBlock(nn.Module):
         change = self.body(features)
         if self.training and self.drop:
             kept = torch.rand(len(features), 1, 1, 1, device=features.device) >= self.drop
-            # One pass over the features; the scale alone is of another type.
-            change = change * (kept / (1 - self.drop)).to(change.dtype)
+            change = change * kept / (1 - self.drop)
         return torch.relu(change + self.shortcut(features))
 
 

@@ -123,8 +123,24 @@ def test_a_model_that_cannot_be_published_ends_what_needs_it(tmp_path: Path) -> 
     assert "in the store" not in done.stdout
 
 
+@pytest.mark.parametrize(("words", "bars"), [((), True), (("-j3",), False)])
+def test_models_are_replaced_after_all_trainings(
+    tmp_path: Path, words: tuple[str, ...], bars: bool
+) -> None:
+    commands = run_make(tmp_path, "--dry-run", *words, "models").stdout.splitlines()
+    trainings = [command for command in commands if " retrain " in command]
+    assert len(trainings) == 14
+    assert all(("TQDM_DISABLE" in command) != bars for command in trainings)
+    replaced = [command.split()[-1] for command in commands[-2:]]
+    assert replaced == ["models/accurate", "models/compact"]
+
+
 @pytest.mark.slow
-def test_both_models_are_made_from_the_data_alone(tmp_path: Path) -> None:
+def test_both_models_are_made_from_the_data_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two trainings at once share the cores.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_folder(tmp_path / "faces", "train", make_faces(140))
     write_folder(tmp_path / "faces", "validation", make_faces(35, seed=1))
     (tmp_path / ".venv").symlink_to(sys.prefix)

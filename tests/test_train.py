@@ -220,17 +220,6 @@ def test_a_tutor_answers_for_the_faces_at_hand_as_they_are() -> None:
     assert torch.equal(teacher(batch), soft) and not torch.equal(hard(batch), soft)
 
 
-def test_each_face_is_answered_by_one_of_the_teachers() -> None:
-    teachers = [start(plan_for(make_faces(2), seed=seed), CPU).network.eval() for seed in range(3)]
-    tutor = Tutor(replace(FAST, distill=1.0, consistent=True), teachers, CPU)
-    batch, targets = torch.randn(7, 1, 48, 48), torch.zeros(7, 7)
-    answers = [teacher(batch).softmax(1) for teacher in teachers]
-    expected = torch.cat([answers[0][:3], answers[1][3:5], answers[2][5:]])
-    torch.testing.assert_close(tutor(batch, targets), expected, atol=5e-3, rtol=0)
-    # The last, fewer faces than teachers.
-    torch.testing.assert_close(tutor(batch[:2], targets[:2]).sum(1), torch.ones(2))
-
-
 def test_a_tutor_must_take_the_faces_sizes() -> None:
     recipe = replace(FAST, distill=0.25, consistent=True, sizes=((0.5, 32), (1.0, 48)))
     plain = build_network(PlainConfig(channels=(4,)))

@@ -52,9 +52,8 @@ class Recipe:
         drop_duplicates: train once on images that stand in the split several times.
         distill: share of the target that comes from the teachers' probabilities (Hinton et
             al., 2015); needs teachers.
-        consistent: each augmented face as the network sees it is answered for by one of the
-            teachers (Beyer et al., 2022; see `Tutor`); else all answer once, for the plain face
-            and its mirror image, which costs less.
+        consistent: the teachers answer for each augmented face as the network sees it (Beyer et
+            al., 2022); else once, for the plain face and its mirror image, which costs less.
     """
 
     epochs: int

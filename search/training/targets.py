@@ -62,11 +62,7 @@ def check_sizes(recipe: Recipe, teachers: Sequence[nn.Module]) -> None:
 
 
 class Tutor(nn.Module):
-    """The teachers of a recipe that is consistent: each face of a batch is answered by one of them.
-
-    Faces come in random order, so that over the epochs the mean of all is learned, at the cost of
-    one (the teachers are switched by the batch in Fukuda et al., Efficient knowledge distillation
-    from an ensemble of teachers, 2017).
+    """The teachers of a recipe that is consistent.
 
     Args:
         recipe: gives the teachers' share of a target.
@@ -86,13 +82,12 @@ class Tutor(nn.Module):
         self.to(device).to(memory_format=torch.channels_last).eval()
 
     def forward(self, batch: Tensor, targets: Tensor) -> Tensor:
-        """Targets with a teacher's answers mixed in; call under the step's autocast.
+        """Targets with the teachers' answers mixed in; call under the step's autocast.
 
         Args:
             batch: float (N, 1, H, W), as the network sees it.
             targets: (N, 7), probabilities.
         """
-        parts = batch.tensor_split(len(self.teachers))
-        answers = [teacher(part) for teacher, part in zip(self.teachers, parts, strict=True)]
-        probabilities = functional.softmax(torch.cat(answers).float(), 1)
+        answers = torch.stack([teacher(batch) for teacher in self.teachers])
+        probabilities = functional.softmax(answers.float(), 2).mean(0)
         return torch.lerp(targets, probabilities, self.share)
