@@ -32,7 +32,7 @@ serve: model ## Serve on port 3000 of this machine alone (PORT=..., HOST=0.0.0.0
 	$(BIN)/bentoml serve service.app:FacialEmotion --host $(HOST) --port $(PORT)
 
 model: $(VENV)/service.stamp ## Put the shipped model into the BentoML store, if it is not there
-	@tag=$$($(BIN)/python -m search publish --if-new) && echo "shipped model in the store: $$tag"
+	@tag=$$($(BIN)/python -m search publish --if-new) && echo "models/compact in the store: $$tag"
 
 bento: model $(VENV)/develop.stamp ## Build the Bento
 	$(BIN)/bentoml build --label version=$(VERSION) --label revision=$(REVISION)
@@ -58,7 +58,7 @@ TEACHERS := runs/teacher0 runs/teacher1
 TAUGHT = $(TEACHERS:%=--teacher %/artifact)
 
 # Made for a GPU, of which -j3 uses more. Folders do not tell whether they are complete; the commands find that out.
-models: $(NETWORKS:%=models/%) ## Train both networks from the data alone (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
+models: $(NETWORKS:%=models/%) ## Train both networks from the data alone, into models/ (DATA=fer2013, DEVICE=auto, RETRAIN_FLAGS=...); goes on where it was stopped
 
 # No stage has a seed of another one: it fixes initial weights and the order of the faces.
 .PHONY: $(TEACHERS)
