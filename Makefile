@@ -65,18 +65,22 @@ models: $(NETWORKS:%=models/%) ## Train both networks from the data alone, into 
 $(TEACHERS): runs/teacher%: $(VENV)/develop.stamp
 	$(RETRAIN) --network accurate --recipe teacher --seed 1$* --out $@
 
+# A network's stages that every seed has.
+STUDENTS = $(SEEDS:%=runs/$(1)/student%)
+ROBUST = $(SEEDS:%=runs/$(1)/robust%)
+
 define MODEL
-$(SEEDS:%=runs/$(1)/student%): runs/$(1)/student%: $(TEACHERS)
+.PHONY: $(STUDENTS) runs/$(1)/chosen $(ROBUST) models/$(1)
+$(STUDENTS): runs/$(1)/student%: $(TEACHERS)
 	$$(RETRAIN) --network $(1) --recipe student $$(TAUGHT) --seed $$* --out $$@
-runs/$(1)/chosen: $(SEEDS:%=runs/$(1)/student%)
-	$$(CHOOSE) $(SEEDS:%=--run runs/$(1)/student%/artifact) --out $$@
-$(SEEDS:%=runs/$(1)/robust%): runs/$(1)/robust%: runs/$(1)/chosen
+runs/$(1)/chosen: $(STUDENTS)
+	$$(CHOOSE) $$(^:%=--run %/artifact) --out $$@
+$(ROBUST): runs/$(1)/robust%: runs/$(1)/chosen
 	$$(RETRAIN) --network $(1) --recipe robust --start-from $$< $$(TAUGHT) --seed 2$$* --out $$@
 	$$(BLEND) --start $$< --run $$@/artifact --out runs/$(1)/blend$$*
 # Only after all trainings, whose cards note whether the checkout is as committed.
-models/$(1): $(foreach network,$(NETWORKS),$(SEEDS:%=runs/$(network)/robust%))
+models/$(1): $(foreach network,$(NETWORKS),$(call ROBUST,$(network)))
 	$$(CHOOSE) $(SEEDS:%=--run runs/$(1)/blend%) --out $$@
-.PHONY: $(SEEDS:%=runs/$(1)/student%) runs/$(1)/chosen $(SEEDS:%=runs/$(1)/robust%) models/$(1)
 endef
 $(foreach network,$(NETWORKS),$(eval $(call MODEL,$(network))))
 
